@@ -1,0 +1,588 @@
+"""Where a point of a scan sits in N-D: dims, shape, snaking and coordinates.
+
+A geometry is data: it is made from a scanspec `Spec` or from a bluesky start document, it is
+never expanded to the product of its dims, and it answers for the k-th point in order of
+acquisition which cell of the N-D array it fills and where the axes are commanded to.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+from scanspec.core import Dimension, SnakedDimension
+from scanspec.specs import Spec
+
+__all__ = [
+    "MAX_DIMS",
+    "Coordinate",
+    "CoordinateDict",
+    "Dim",
+    "DimDict",
+    "GeometryDict",
+    "ScanGeometry",
+    "check_depth",
+]
+
+#: How deep dims can be nested.
+MAX_DIMS = 10
+
+#: How deep dims can be nested before `check_depth` warns.
+USUAL_DIMS = 3
+
+
+class CoordinateDict(TypedDict):
+    """What `ScanGeometry.to_dict` writes for one `Coordinate`."""
+
+    name: str
+    values: list[float]
+    units: str
+
+
+class DimDict(TypedDict):
+    """What `ScanGeometry.to_dict` writes for one `Dim`."""
+
+    name: str
+    size: int
+    snaked: bool
+    coordinates: list[CoordinateDict]
+
+
+class GeometryDict(TypedDict):
+    """What `ScanGeometry.to_dict` writes, slowest dim first."""
+
+    dims: list[DimDict]
+    growing: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinate:
+    """The positions of one axis along one dim.
+
+    `values` is copied into a read-only float64 array of shape (dim size,), in `units`.
+
+    Raises:
+        ValueError: The values are not a 1-D sequence of finite real numbers.
+
+    >>> Coordinate("x", np.array([0, 1]), units="mm")
+    Coordinate(name='x', values=array([0., 1.]), units='mm')
+
+    """
+
+    name: str
+    values: npt.NDArray[np.float64]
+    units: str = ""
+
+    def __post_init__(self) -> None:
+        given = np.asarray(self.values)
+        # Text such as "1.5" would convert without a complaint, but no motor is sent to a text.
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iuf"):
+            raise ValueError(
+                f"positions of {self.name!r} are {given.ndim}-D of type {given.dtype}; "
+                "give a 1-D sequence of real numbers"
+            )
+        values = given.astype(np.float64)
+        if not np.isfinite(values).all():
+            where = int(np.argmin(np.isfinite(values)))
+            raise ValueError(
+                f"position {where} of {self.name!r} is {values[where]}; give finite numbers"
+            )
+        values.setflags(write=False)
+        object.__setattr__(self, "values", values)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Coordinate):
+            return NotImplemented
+        return (self.name, self.units) == (other.name, other.units) and np.array_equal(
+            self.values, other.values
+        )
+
+    def __reduce__(self) -> tuple[type[Coordinate], tuple[Any, ...]]:
+        # Through the constructor: an array comes out of a pickle writeable.
+        return type(self), (self.name, self.values, self.units)
+
+
+@dataclass(frozen=True)
+class Dim:
+    """One dimension of a scan: what moves together, how many positions, and in which order.
+
+    `name` is the axis' name if one axis moves along it, the names joined by "_" if several do,
+    "repeat" if none does, and "event" for the order of events. A `snaked` dim runs backwards on
+    every odd iteration.
+
+    Raises:
+        ValueError: A coordinate has not `size` positions.
+
+    >>> Dim("x", 3, snaked=True, coordinates=(Coordinate("x", np.linspace(0, 1, 3)),)).size
+    3
+
+    """
+
+    name: str
+    size: int
+    snaked: bool = False
+    coordinates: tuple[Coordinate, ...] = ()
+
+    def __post_init__(self) -> None:
+        for coordinate in self.coordinates:
+            if len(coordinate.values) != self.size:
+                raise ValueError(
+                    f"{coordinate.name!r} has {len(coordinate.values)} positions along dim "
+                    f"{self.name!r} of size {self.size}; give one position per index"
+                )
+
+
+@dataclass(frozen=True)
+class ScanGeometry:
+    """The dims of a scan, slowest first, and the rule from order of acquisition to N-D cell.
+
+    A snaked dim runs backwards on every odd iteration of it, where point `k` is in iteration
+    `k // (product of the sizes from that dim inwards)`: the rule of
+    `scanspec.core.SnakedDimension`, and of bluesky's `snake_axes`.
+
+    A `growing` geometry is one dim in order of events: its size is only an expectation
+    (0 = unknown) and points past it are as good as any.
+
+    Raises:
+        ValueError: There is no dim, more than 10, a dim without points, two dims or two axes of
+            one name, or a growing geometry with anything but one plain dim.
+
+    >>> from scanspec.specs import Linspace
+    >>> grid = ScanGeometry.from_spec(Linspace("y", 0, 1, 2) * ~Linspace("x", 5, 7, 3))
+    >>> grid.names, grid.shape
+    (('y', 'x'), (2, 3))
+    >>> grid.position(3), grid.setpoints(3)
+    ((1, 2), {'y': 1.0, 'x': 7.0})
+
+    """
+
+    dims: tuple[Dim, ...]
+    growing: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.dims:
+            raise ValueError("the scan has no dim; use ScanGeometry.events() for one without order")
+        if len(self.dims) > MAX_DIMS:
+            raise ValueError(
+                f"the scan has {len(self.dims)} nested dims; at most {MAX_DIMS} are possible: "
+                "zip axes that can move together, or scan fewer of them"
+            )
+        if len(set(self.names)) < len(self.dims):
+            raise ValueError(f"the dims are named {self.names}; give each a name of its own")
+        _refuse_repeated(self.axes)
+        first, *inner = self.dims
+        if self.growing and (inner or first.coordinates or first.snaked):
+            raise ValueError(
+                f"a growing scan has one dim in order of events, without coordinates or "
+                f"snaking, not {self.names}; use ScanGeometry.events()"
+            )
+        for dim in self.dims:
+            if dim.size < (0 if self.growing else 1):
+                raise ValueError(
+                    f"dim {dim.name!r} has {dim.size} points; a scan needs at least one in each dim"
+                )
+
+    def __reduce__(self) -> tuple[type[ScanGeometry], tuple[Any, ...]]:
+        # Through the constructor: what is cached is not worth its bytes in a message.
+        return type(self), (self.dims, self.growing)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the dims."""
+        return tuple(dim.name for dim in self.dims)
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the dims."""
+        return tuple(dim.size for dim in self.dims)
+
+    @cached_property
+    def size(self) -> int:
+        """How many points the scan has; how many are expected (0 = unknown) if growing."""
+        return math.prod(self.shape)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of the axes, slowest first."""
+        return tuple(coordinate.name for _, coordinate in self.coordinates)
+
+    @property
+    def coordinates(self) -> tuple[tuple[str, Coordinate], ...]:
+        """Each coordinate with the name of the dim that it lies along."""
+        return tuple((dim.name, coord) for dim in self.dims for coord in dim.coordinates)
+
+    @cached_property
+    def _strides(self) -> tuple[tuple[int, int, bool], ...]:
+        """Of each dim: how many points one step lasts, its size, whether it is snaked."""
+        strides = (math.prod(self.shape[i + 1 :]) for i in range(len(self.dims)))
+        return tuple((s, dim.size, dim.snaked) for s, dim in zip(strides, self.dims, strict=True))
+
+    @cached_property
+    def _lookups(self) -> tuple[tuple[tuple[str, Callable[[int], float]], ...], ...]:
+        """Of each dim: its axes, each with a lookup from index to position."""
+        return tuple(
+            tuple((coord.name, coord.values.item) for coord in dim.coordinates) for dim in self.dims
+        )
+
+    def _checked(self, k: int) -> int:
+        k = operator.index(k)
+        if k < 0 or (k >= self.size and not self.growing):
+            raise IndexError(
+                f"there is no point {k}: "
+                + ("points count from 0" if self.growing else f"the scan has {self.size} points")
+            )
+        return k
+
+    def position(self, k: int) -> tuple[int, ...]:
+        """Return the N-D cell that the k-th point in order of acquisition fills.
+
+        Raises:
+            IndexError: `k` is negative, or past the end of a scan that does not grow.
+
+        """
+        k = self._checked(k)
+        if self.growing:
+            return (k,)
+        cell = []
+        for stride, size, snaked in self._strides:
+            iteration, index = divmod(k // stride, size)
+            cell.append(size - 1 - index if snaked and iteration % 2 else index)
+        return tuple(cell)
+
+    def flat(self, k: int) -> int:
+        """Return the C-order index of the cell that the k-th point fills.
+
+        Raises:
+            IndexError: As in `position`.
+
+        """
+        if self.growing:
+            return self._checked(k)
+        cell = self.position(k)
+        return sum(i * stride for i, (stride, _, _) in zip(cell, self._strides, strict=True))
+
+    def setpoints(self, k: int) -> dict[str, float]:
+        """Return what the axes are commanded to at the k-th point, in the units of each axis.
+
+        Raises:
+            IndexError: As in `position`.
+
+        """
+        return {
+            name: lookup(index)
+            for index, axes in zip(self.position(k), self._lookups, strict=True)
+            for name, lookup in axes
+        }
+
+    def points(self, start: int = 0) -> Iterator[dict[str, float]]:
+        """Yield the setpoints of each point from `start` on, in order of acquisition.
+
+        >>> from scanspec.specs import Linspace
+        >>> list(ScanGeometry.from_spec(Linspace("x", 0, 1, 3)).points(start=1))
+        [{'x': 0.5}, {'x': 1.0}]
+
+        """
+        for k in range(start, self.size):
+            yield self.setpoints(k)
+
+    def shifted(self, offsets: Mapping[str, float]) -> ScanGeometry:
+        """Return the geometry with an offset added to the positions of each axis named.
+
+        Makes the positions of a relative plan absolute. Names that are no axis are ignored.
+
+        >>> from scanspec.specs import Linspace
+        >>> ScanGeometry.from_spec(Linspace("x", -1, 1, 3)).shifted({"x": 10}).setpoints(0)
+        {'x': 9.0}
+
+        """
+
+        def shift(coordinate: Coordinate) -> Coordinate:
+            if coordinate.name not in offsets:
+                return coordinate
+            return replace(coordinate, values=coordinate.values + offsets[coordinate.name])
+
+        return self._with_coordinates(shift)
+
+    def with_units(self, units: Mapping[str, str]) -> ScanGeometry:
+        """Return the geometry with the units of each axis named; other names are ignored."""
+        return self._with_coordinates(lambda c: replace(c, units=units.get(c.name, c.units)))
+
+    def _with_coordinates(self, change: Callable[[Coordinate], Coordinate]) -> ScanGeometry:
+        dims = (replace(dim, coordinates=tuple(map(change, dim.coordinates))) for dim in self.dims)
+        return replace(self, dims=tuple(dims))
+
+    def to_dict(self) -> GeometryDict:
+        """Return the geometry as plain JSON types; `from_dict` gives exactly it back."""
+        return {
+            "dims": [
+                {
+                    "name": dim.name,
+                    "size": dim.size,
+                    "snaked": dim.snaked,
+                    "coordinates": [
+                        {"name": c.name, "values": c.values.tolist(), "units": c.units}
+                        for c in dim.coordinates
+                    ],
+                }
+                for dim in self.dims
+            ],
+            "growing": self.growing,
+        }
+
+    @classmethod
+    def from_dict(cls, d: GeometryDict) -> ScanGeometry:
+        """Make a geometry from what `to_dict` returned.
+
+        Raises:
+            ValueError: A key is missing, or a value is not possible.
+
+        >>> ScanGeometry.from_dict(ScanGeometry.events(5).to_dict()) == ScanGeometry.events(5)
+        True
+
+        """
+        try:
+            dims = tuple(
+                Dim(
+                    dim["name"],
+                    dim["size"],
+                    dim["snaked"],
+                    tuple(
+                        Coordinate(c["name"], np.asarray(c["values"]), c["units"])
+                        for c in dim["coordinates"]
+                    ),
+                )
+                for dim in d["dims"]
+            )
+            return cls(dims, d["growing"])
+        except KeyError as error:
+            raise ValueError(f"not a scan geometry: {error} is missing in {d!r:.200}") from error
+
+    @classmethod
+    def events(cls, num: int | None = None) -> ScanGeometry:
+        """Make the geometry of a scan that is known only as so many events, if at all.
+
+        >>> ScanGeometry.events().position(7)
+        (7,)
+
+        """
+        return cls((Dim("event", num or 0),), growing=True)
+
+    @classmethod
+    def from_spec(cls, spec: Spec[Any] | Mapping[str, Any]) -> ScanGeometry:
+        """Make the geometry of a scanspec `Spec`, or of what its `serialize()` returned.
+
+        Each `Dimension` of `spec.calculate()` is one dim. Axes are names, or devices with a name.
+        An integer factor is a dim "repeat" without coordinates; durations are no dims.
+
+        Raises:
+            ValueError: The spec has more than 10 dims, no points, a motor twice or without a
+                name, or is refused by scanspec itself.
+
+        >>> from scanspec.specs import Linspace
+        >>> pair = Linspace("x", 0, 1, 4).zip(Linspace("y", 2, 3, 4))
+        >>> ScanGeometry.from_spec(3 * pair).names
+        ('repeat', 'x_y')
+
+        """
+        if not isinstance(spec, Spec):
+            spec = Spec.deserialize(spec)
+        # Before scanspec asserts it of zipped axes, and because it does not look at nested ones.
+        _refuse_repeated(map(_axis_name, spec.axes()))
+        try:
+            stack = spec.calculate()
+        except (AssertionError, ValueError) as error:
+            raise ValueError(f"scanspec refuses {spec!r}: {error}") from error
+        # A bare ConstantDuration in a product is a Dimension of one frame that moves nothing.
+        moving = [d for d in stack if d.axes() or d.duration is None or len(d) > 1]
+        return cls(_name_dims(_level(dimension) for dimension in moving or stack))
+
+    @classmethod
+    def from_start(cls, doc: Mapping[str, Any]) -> ScanGeometry:
+        """Make the geometry of a run from its bluesky start document.
+
+        Known are a serialized spec under "scanspec", and bluesky's own `scan`, `list_scan`,
+        `grid_scan`, `list_grid_scan` with their relative forms, whose positions are relative
+        here as they are in the document (see `shifted`). All else, and what contradicts itself,
+        is `events`: so are plans with a `per_step` of their own, which may take any number of
+        events a point. Documents that went through JSON are as good.
+
+        >>> ScanGeometry.from_start(
+        ...     {
+        ...         "plan_name": "scan",
+        ...         "motors": ["x"],
+        ...         "plan_args": {"args": ["repr of x", 0, 1], "num": 3, "per_step": "None"},
+        ...     }
+        ... ).coordinates
+        (('x', Coordinate(name='x', values=array([0. , 0.5, 1. ]), units='')),)
+
+        """
+        num = _num_points(doc)
+        try:
+            geometry = cls._described(doc)
+        except (KeyError, TypeError, ValueError):
+            # Metadata of a user overwrites any part of a start document, so nothing in it can be
+            # relied on; a run is never refused for that.
+            geometry = None
+        if geometry is None or (num is not None and num != geometry.size):
+            return cls.events(num)
+        return geometry
+
+    @classmethod
+    def _described(cls, doc: Mapping[str, Any]) -> ScanGeometry | None:
+        """Return what a start document describes; None or an error if it does not."""
+        if "scanspec" in doc:
+            return cls.from_spec(doc["scanspec"])
+        read = _STOCK_PLANS.get(str(doc.get("plan_name")).removeprefix("rel_"))
+        if read is None or str(doc["plan_args"]["per_step"]) != "None":
+            return None
+        return cls(_name_dims(read(doc)))
+
+
+def check_depth(geometry: ScanGeometry) -> None:
+    """Warn (UserWarning) if the scan has more than 3 dims: they multiply.
+
+    >>> check_depth(ScanGeometry.events(5))
+
+    """
+    if len(geometry.dims) > USUAL_DIMS:
+        warnings.warn(
+            f"the scan has {len(geometry.dims)} nested dims {geometry.names}: "
+            f"{geometry.size} points; zip axes that can move together if that is too many",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+class _Level(NamedTuple):
+    """A dim that has no name yet."""
+
+    positions: Mapping[str, Any]
+    size: int
+    snaked: bool = False
+
+
+def _name_dims(levels: Iterable[_Level]) -> tuple[Dim, ...]:
+    levels = list(levels)
+    # An axis keeps its name, whatever the others are called when joined.
+    taken = {axis for level in levels for axis in level.positions}
+    dims = []
+    for depth, (positions, size, snaked) in enumerate(levels):
+        name = stem = "_".join(positions) or "repeat"
+        if len(positions) != 1:
+            number = 1
+            while name in taken:
+                number += 1
+                name = f"{stem}_{number}"
+            taken.add(name)
+        # The outermost dim is iterated once, and a repeat looks the same in both directions.
+        snaked = snaked and depth > 0 and bool(positions)
+        coordinates = tuple(Coordinate(axis, values) for axis, values in positions.items())
+        dims.append(Dim(name, size, snaked, coordinates))
+    return tuple(dims)
+
+
+def _refuse_repeated(names: Iterable[str]) -> None:
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated:
+        raise ValueError(
+            f"motor {', '.join(map(repr, repeated))} is used more than once in the scan; "
+            "move each motor in one dim only (Concat joins several ranges of one motor)"
+        )
+
+
+def _axis_name(axis: Any) -> str:
+    name = axis if isinstance(axis, str) else getattr(axis, "name", None)
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"axis {axis!r} has no name; use a named device, or a name")
+    return name
+
+
+def _level(dimension: Dimension[Any]) -> _Level:
+    positions = {_axis_name(axis): values for axis, values in dimension.midpoints.items()}
+    return _Level(positions, len(dimension), isinstance(dimension, SnakedDimension))
+
+
+# The stock plans of bluesky. Their `plan_args` hold the repr of each motor followed by its
+# arguments, and `motors` the names in the same order (bluesky.plans, 1.15).
+
+
+def _num_points(doc: Mapping[str, Any]) -> int | None:
+    try:
+        num = operator.index(doc["num_points"])
+    except (KeyError, TypeError):
+        return None
+    return num if num > 0 else None
+
+
+def _arguments(doc: Mapping[str, Any], args: Sequence[Any], per_motor: int) -> list[Sequence[Any]]:
+    """Cut the arguments into one sequence per motor: its name, its repr, and what follows."""
+    motors = list(doc["motors"])
+    if not motors or len(args) != per_motor * len(motors):
+        raise ValueError(f"{len(args)} arguments for {len(motors)} motors")
+    _refuse_repeated(motors)
+    return [[motor, *args[per_motor * i : per_motor * (i + 1)]] for i, motor in enumerate(motors)]
+
+
+def _scan(doc: Mapping[str, Any]) -> list[_Level]:
+    num = operator.index(doc["plan_args"]["num"])
+    axes = _arguments(doc, doc["plan_args"]["args"], 3)
+    return [_Level({axis: np.linspace(start, stop, num) for axis, _, start, stop in axes}, num)]
+
+
+def _list_scan(doc: Mapping[str, Any]) -> list[_Level]:
+    axes = _arguments(doc, doc["plan_args"]["args"], 2)
+    return [_Level({axis: values for axis, _, values in axes}, len(axes[0][2]))]
+
+
+def _grid_scan(doc: Mapping[str, Any]) -> list[_Level]:
+    args = list(doc["plan_args"]["args"])
+    args.insert(4, False)  # The slowest motor has no word about snaking.
+    return [
+        _Level({axis: np.linspace(start, stop, num)}, num, bool(snaked))
+        for axis, _, start, stop, num, snaked in _arguments(doc, args, 5)
+    ]
+
+
+def _list_grid_scan(doc: Mapping[str, Any]) -> list[_Level]:
+    axes = _arguments(doc, doc["plan_args"]["args"], 2)
+    snaked = _snaked(str(doc["snake_axes"]), [representation for _, representation, _ in axes])
+    return [
+        _Level({axis: values}, len(values), representation in snaked)
+        for axis, representation, values in axes
+    ]
+
+
+def _snaked(snake_axes: str, motors: Sequence[str]) -> set[str]:
+    """Find which motors, given by their repr, are in the repr of `list_grid_scan`'s snake_axes."""
+    if snake_axes in ("False", "None"):
+        return set()
+    if snake_axes == "True":
+        return set(motors)
+    if snake_axes[:1] not in ("[", "(", "{") or len(set(motors)) < len(motors):
+        raise ValueError(f"cannot tell which of the motors {motors} are in {snake_axes}")
+    found: set[str] = set()
+    rest = snake_axes[1:-1]
+    while rest:
+        # Whole items only: the repr of a motor "x" may also be in that of a motor "x2".
+        match = next((m for m in motors if rest == m or rest.startswith(f"{m},")), None)
+        if match is None:
+            raise ValueError(f"cannot tell which of the motors {motors} are in {snake_axes}")
+        found.add(match)
+        rest = rest[len(match) :].removeprefix(",").lstrip()
+    return found
+
+
+_STOCK_PLANS: dict[str, Callable[[Mapping[str, Any]], list[_Level]]] = {
+    "scan": _scan,
+    "list_scan": _list_scan,
+    "grid_scan": _grid_scan,
+    "list_grid_scan": _list_grid_scan,
+}
