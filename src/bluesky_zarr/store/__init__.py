@@ -1,0 +1,59 @@
+"""Stores: layout, shard files, writers, publication, validation, recovery."""
+
+from ._codecs import CODECS_HELP
+from ._columns import Column
+from ._inspect import StoreSummary, inspect
+from ._journal import Journal
+from ._layout import Layout, choose_layout
+from ._paths import (
+    PathInfo,
+    PathProvider,
+    StaticPathProvider,
+    array_uri,
+    check_inside,
+    check_key,
+    store_path,
+    store_uri,
+)
+from ._positions import FrameError
+from ._publish import STATUSES, PublishedError, publish
+from ._recover import recover
+from ._report import Problem, Report
+from ._sink import FrameSink
+from ._source_info import SourceInfo
+from ._table import RESERVED, StreamTable, fold
+from ._validate import validate
+from ._writer import Writer, ZarrWriter
+
+__all__ = [
+    "CODECS_HELP",
+    "RESERVED",
+    "STATUSES",
+    "Column",
+    "FrameError",
+    "FrameSink",
+    "Journal",
+    "Layout",
+    "PathInfo",
+    "PathProvider",
+    "Problem",
+    "PublishedError",
+    "Report",
+    "SourceInfo",
+    "StaticPathProvider",
+    "StoreSummary",
+    "StreamTable",
+    "Writer",
+    "ZarrWriter",
+    "array_uri",
+    "check_inside",
+    "check_key",
+    "choose_layout",
+    "fold",
+    "inspect",
+    "publish",
+    "recover",
+    "store_path",
+    "store_uri",
+    "validate",
+]

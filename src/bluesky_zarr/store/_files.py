@@ -1,0 +1,164 @@
+"""The few file operations that everything in a store is built from.
+
+Nothing in a store is ever changed half-way: a small file is replaced as a whole (temporary file and
+rename), a shard file is born whole (temporary file and hard link), and bytes are appended with
+`pwrite`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import functools
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_FALLOC_FL_KEEP_SIZE = 1
+_UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV, errno.ESPIPE}
+
+
+def _temporary(path: Path) -> Path:
+    # The full name of the target could be up to 255 bytes long already, so only a part of it is
+    # repeated.
+    return path.with_name(f".{path.name[:32]}.{uuid.uuid4().hex}.tmp")
+
+
+def _write_temporary(path: Path, data: Buffer, *, sync: bool) -> Path:
+    temporary = _temporary(path)
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            pwrite_all(fd, data, 0)
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    return temporary
+
+
+def replace_bytes(path: Path, data: Buffer, *, sync: bool = False) -> None:
+    """Replace the file at `path` by one that holds `data`, in one step that readers see whole.
+
+    With `sync`, the bytes are on disk before the name points at them, and the directory is on disk
+    when this returns. Raises OSError, and leaves the old file and no temporary file behind.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "zarr.json"
+    >>> replace_bytes(path, b"{}")
+    >>> path.read_bytes()
+    b'{}'
+    """
+    temporary = _write_temporary(path, data, sync=sync)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    if sync:
+        fsync_dir(path.parent)
+
+
+def link_new(path: Path, data: Buffer) -> bool:
+    """Create `path` with `data` in one step; False if it exists already (it is then left as it is).
+
+    Used where two writers may both want to be the first: whoever links second finds the other's
+    file, never half of it.
+    """
+    temporary = _write_temporary(path, data, sync=False)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
+
+
+def fsync_path(path: Path) -> None:
+    """Wait until the content of the file at `path` is on disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def fsync_dir(path: Path) -> None:
+    """Wait until the names in the directory `path` are on disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0))
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def pwrite_all(fd: int, data: Buffer, offset: int) -> None:
+    """Write all of `data` at `offset`; on a full disk the kernel writes a part and says nothing, so
+    this goes on.
+
+    Raises OSError with the errno of the write that failed (ENOSPC on a full disk) and the name of
+    the file.
+    """
+    view = memoryview(data).cast("B")
+    done = 0
+    while done < len(view):
+        try:
+            count = os.pwrite(fd, view[done:], offset + done)
+        except OSError as error:
+            if error.filename is None:
+                error.filename = _name(fd)
+            raise
+        if count == 0:
+            raise OSError(errno.EIO, "the file took no more bytes and gave no reason", _name(fd))
+        done += count
+
+
+def preallocate(fd: int, offset: int, length: int) -> bool:
+    """Reserve disk space for `length` bytes at `offset` without changing the file's size.
+
+    False where the system or the file system cannot do it; nothing is reserved then, and nothing is
+    wrong. Raises OSError if it could but there is no room (ENOSPC, EDQUOT).
+    """
+    fallocate = _fallocate()
+    if fallocate is None or length <= 0:
+        return False
+    while True:
+        if fallocate(fd, _FALLOC_FL_KEEP_SIZE, offset, length) == 0:
+            return True
+        number = ctypes.get_errno()
+        if number in _UNSUPPORTED:
+            return False
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number), _name(fd))
+
+
+@functools.cache
+def _fallocate():
+    # os.posix_fallocate would make the file longer, and a reader would take the zeros for an index.
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        function = ctypes.CDLL(None, use_errno=True).fallocate
+    except (OSError, AttributeError):
+        return None
+    function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    function.restype = ctypes.c_int
+    return function
+
+
+def _name(fd: int) -> str | None:
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{fd}")
+    return None

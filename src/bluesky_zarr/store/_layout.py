@@ -1,0 +1,267 @@
+"""How an array is cut: inner chunks, the smallest piece that is read, and shards, the files that
+hold them.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+MAX_SHARD_BYTES = 512_000_000
+"""The largest shard: raw bytes, as if nothing were compressed."""
+MAX_FILES_PER_GB = 3.0
+MAX_INNER_BYTES = 100_000_000
+MIN_INNER_BYTES = 1_000_000
+
+# The index of a shard is read as a whole and made as a whole: 16 bytes for each inner chunk, so 1
+# MiB here.
+_MAX_INNER_PER_SHARD = 65_536
+# Where nobody knows how many frames come, a store of three must not begin with a large index.
+_MAX_POSITIONS_PER_GROWING_SHARD = 4096
+_MIN_POSITIONS_PER_GROWING_SHARD = 64
+
+_TILE = {"frames": None, "balanced": 512, "series": 128}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shapes in elements, over all dims of the array: of the inner chunks, and of the shards that
+    are its files.
+
+    Raises:
+        ValueError: the two are not of one length, or a shard is not a whole number of inner chunks.
+
+    >>> Layout(inner=(1, 512, 512), shard=(60, 2048, 2048))
+    Layout(inner=(1, 512, 512), shard=(60, 2048, 2048))
+    """
+
+    inner: tuple[int, ...]
+    shard: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inner", tuple(int(n) for n in self.inner))
+        object.__setattr__(self, "shard", tuple(int(n) for n in self.shard))
+        if len(self.inner) != len(self.shard):
+            raise ValueError(
+                f"inner chunks of {self.inner} have {len(self.inner)} dims, shards of "
+                f"{self.shard} have "
+                f"{len(self.shard)}; give both over all dims of the array, scan dims first"
+            )
+        if any(
+            part < 1 or whole < 1 or whole % part
+            for whole, part in zip(self.shard, self.inner, strict=True)
+        ):
+            raise ValueError(
+                f"a shard of {self.shard} is not a whole number of inner chunks of {self.inner}; "
+                "choose a shard that is a multiple in every dim"
+            )
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How many inner chunks a shard has along each dim."""
+        return tuple(whole // part for whole, part in zip(self.shard, self.inner, strict=True))
+
+    def files(self, shape: Sequence[int]) -> int:
+        """How many shard files an array of this shape has."""
+        return math.prod(math.ceil(n / part) for n, part in zip(shape, self.shard, strict=True))
+
+
+def choose_layout(
+    shape: Sequence[int],
+    dims: Sequence[str],
+    dtype: DTypeLike,
+    access: str = "frames",
+    *,
+    frame_ndim: int,
+    growing: bool = False,
+) -> Layout:
+    """The layout of a live array of frames: shards of at most 512 MB and at most about 3 files per
+    GB.
+
+    An inner chunk never spans two positions of the scan, so that each frame is readable as soon as
+    it is written. A shard takes the fastest scan dims whole, and of the next one an equal part.
+
+    >>> choose_layout((600, 2048, 2048), ("event", "cam_y", "cam_x"), "uint16", frame_ndim=2)
+    Layout(inner=(1, 2048, 2048), shard=(60, 2048, 2048))
+    >>> choose_layout(
+    ...     (5, 20, 6, 2048, 2048),
+    ...     ("w", "y", "x", "cam_y", "cam_x"),
+    ...     "uint16",
+    ...     "balanced",
+    ...     frame_ndim=2,
+    ... )
+    Layout(inner=(1, 1, 1, 512, 512), shard=(1, 10, 6, 2048, 2048))
+
+    Args:
+        shape: scan dims, then frame dims, in elements. Of a growing array, the first is how many
+            frames are expected, or 0 where nobody knows.
+        dims: the name of each dim.
+        dtype: of the elements.
+        access: what is read most: "frames" (a whole frame in each inner chunk), "series" (one pixel
+            at all positions: tiles of 128 x 128), or "balanced" (tiles of 512 x 512).
+        frame_ndim: how many of the dims, from the last, are the frame's.
+        growing: whether the first dim can get longer.
+
+    Raises:
+        ValueError: another `access`, or lengths that do not fit together.
+    """
+    shape = tuple(int(n) for n in shape)
+    if access not in _TILE:
+        raise ValueError(
+            f"layout {access!r} is none of {', '.join(map(repr, _TILE))}; or give a "
+            "Layout(inner, shard)"
+        )
+    if len(dims) != len(shape):
+        raise ValueError(
+            f"dims {tuple(dims)} name {len(dims)} dims, the shape {shape} has {len(shape)}"
+        )
+    if not 0 <= frame_ndim < len(shape):
+        raise ValueError(f"frame_ndim={frame_ndim} leaves no scan dim in the shape {shape}")
+    scan, frame = shape[: len(shape) - frame_ndim], shape[len(shape) - frame_ndim :]
+    itemsize = np.dtype(dtype).itemsize
+    tile, part = _tiles(frame, access, itemsize)
+    position_bytes = math.prod(part) * itemsize
+    position_tiles = math.prod(p // t for p, t in zip(part, tile, strict=True))
+    most = max(1, min(MAX_SHARD_BYTES // position_bytes, _MAX_INNER_PER_SHARD // position_tiles))
+    if growing:
+        if scan[0] == 0:
+            most = min(most, _MAX_POSITIONS_PER_GROWING_SHARD)
+            scan = (most, *scan[1:])
+        else:
+            scan = (max(scan[0], min(most, _MIN_POSITIONS_PER_GROWING_SHARD)), *scan[1:])
+    box = _box(tuple(max(1, n) for n in scan), most)
+    return Layout(inner=(1,) * len(scan) + tile, shard=box + part)
+
+
+def _tiles(
+    frame: tuple[int, ...], access: str, itemsize: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The tile of a frame, and the part of a frame in a shard: all of it, in whole tiles, if that
+    is small enough.
+    """
+    frame = tuple(max(1, n) for n in frame)
+    edge = _TILE[access]
+    tile = frame
+    if edge is not None:
+        edge = edge**2 if len(frame) == 1 else edge
+        tile = tuple(min(n, edge) for n in frame)
+    part = tuple(math.ceil(n / t) * t for n, t in zip(frame, tile, strict=True))
+    # A frame beyond the size of a shard is spread over several, if its tiles allow it.
+    for axis in range(len(part)):
+        rest = math.prod(part[:axis] + part[axis + 1 :]) * itemsize
+        fits = max(1, MAX_SHARD_BYTES // (rest * tile[axis]))
+        tiles = part[axis] // tile[axis]
+        if tiles > fits:
+            balanced = math.ceil(tiles / math.ceil(tiles / fits))
+            part = (*part[:axis], balanced * tile[axis], *part[axis + 1 :])
+    return tile, part
+
+
+def _box(scan: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """The part of the scan's dims in a shard, of at most `most` positions, with as few shards as
+    can be.
+
+    The fastest dims are taken whole while they fit, the next in equal parts. Where that leaves
+    shards half empty, cutting the last whole dim in a few equal parts too can need fewer.
+    """
+    best: tuple[int, tuple[int, ...]] | None = None
+    for cuts in range(1, 9):
+        box = [1] * len(scan)
+        room = most
+        may_cut = True
+        for axis in range(len(scan) - 1, -1, -1):
+            size = scan[axis]
+            next_fits = axis > 0 and size * scan[axis - 1] <= room
+            if may_cut and size <= room and not next_fits:
+                size = math.ceil(size / cuts)
+                may_cut = False
+            elif size > room:
+                size = math.ceil(size / math.ceil(size / room))
+            box[axis] = size
+            room //= size
+        shards = math.prod(math.ceil(n / part) for n, part in zip(scan, box, strict=True))
+        if best is None or shards < best[0]:
+            best = (shards, tuple(box))
+        # Two thirds full is 3 files per GB.
+        if shards == 1 or shards * most <= 1.5 * math.prod(scan):
+            break
+    assert best is not None
+    return best[1]
+
+
+def batch_layout(
+    shape: Sequence[int], dtype: DTypeLike
+) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Chunks of 1 to 100 MB (if the array is that large), and shards of them where there would be
+    many files.
+
+    Returns (chunks, None) where one file for each chunk is fine, else (chunks, shards). The slowest
+    dims are cut first, so that a block of whole chunks is one run of the array in C order.
+
+    >>> batch_layout((100, 1000, 1000), "float32")
+    ((4, 1000, 1000), (100, 1000, 1000))
+    """
+    shape = tuple(max(1, int(n)) for n in shape)
+    itemsize = np.dtype(dtype).itemsize
+    chunk = _run(shape, max(1, 16 * MIN_INNER_BYTES // itemsize), (1,) * len(shape))
+    count = math.prod(math.ceil(n / c) for n, c in zip(shape, chunk, strict=True))
+    if count <= 8:
+        return chunk, None
+    shard = _run(shape, max(1, MAX_SHARD_BYTES // itemsize), chunk)
+    return chunk, shard
+
+
+def _run(shape: tuple[int, ...], most: int, unit: tuple[int, ...]) -> tuple[int, ...]:
+    """The largest part of `shape` in whole units with at most `most` elements, the fastest dims
+    first.
+    """
+    part = list(unit)
+    for axis in range(len(shape) - 1, -1, -1):
+        rest = math.prod(part[:axis] + part[axis + 1 :])
+        units = math.ceil(shape[axis] / unit[axis])
+        fits = max(1, most // (rest * unit[axis]))
+        if units > fits:
+            part[axis] = math.ceil(units / math.ceil(units / fits)) * unit[axis]
+            break
+        part[axis] = units * unit[axis]
+    return tuple(part)
+
+
+def warn_about(
+    layout: Layout, shape: Sequence[int], dtype: DTypeLike, *, stacklevel: int = 2
+) -> None:
+    """Warn, with the numbers, where a user's own layout is outside what `choose_layout` keeps
+    to.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    inner_bytes = math.prod(layout.inner) * itemsize
+    shard_bytes = math.prod(layout.shard) * itemsize
+    total_bytes = math.prod(shape) * itemsize
+    files = layout.files(shape)
+    complaints = []
+    if inner_bytes > MAX_INNER_BYTES:
+        complaints.append(
+            f"inner chunks of {inner_bytes / 1e6:.0f} MB (at most {MAX_INNER_BYTES / 1e6:.0f} MB)"
+        )
+    if shard_bytes > MAX_SHARD_BYTES:
+        complaints.append(
+            f"shards of {shard_bytes / 1e6:.0f} MB (at most {MAX_SHARD_BYTES / 1e6:.0f} MB)"
+        )
+    per_gb = files / max(total_bytes / 1e9, 1e-9)
+    if files > MAX_FILES_PER_GB + 1 and per_gb > MAX_FILES_PER_GB + 1:
+        complaints.append(
+            f"{files} files for {total_bytes / 1e9:.3g} GB, {per_gb:.3g} files per GB (at most "
+            f"{MAX_FILES_PER_GB:.0f})"
+        )
+    if complaints:
+        warnings.warn(
+            f"the layout inner={layout.inner}, shard={layout.shard} for the shape {tuple(shape)} "
+            "makes "
+            f"{'; '.join(complaints)}; choose_layout() gives one that does not",
+            stacklevel=stacklevel + 1,
+        )

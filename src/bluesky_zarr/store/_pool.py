@@ -1,0 +1,77 @@
+"""The threads that encode and write frames: one pool for the whole process, shared by every sink.
+
+The codecs, the checksum and the writing release the GIL, so a thread for each core keeps the cores
+busy and more would only take memory. Sinks take turns in the order of their frames; how much each
+may have waiting is bounded by the sink.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from collections.abc import Callable
+from functools import cache
+from queue import SimpleQueue
+
+_logger = logging.getLogger(__name__)
+
+Job = Callable[[], None]
+
+
+class WorkerPool:
+    """A fixed number of threads that run jobs in the order they come."""
+
+    def __init__(self, workers: int) -> None:
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"bluesky-zarr-{number}", daemon=True)
+            for number in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job. It has to deal with its own errors: one that comes out is only logged."""
+        self._jobs.put(job)
+
+    def finish(self) -> None:
+        """Run what is queued, then end the threads."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except BaseException:
+                _logger.exception("a job of the frame writers failed")
+            # The last frame must not live on in this name while the thread waits for the next.
+            del job
+
+
+def worker_count() -> int:
+    """How many threads the pool has: one for each core that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+@cache
+def _pool_of(pid: int) -> WorkerPool:
+    pool = WorkerPool(worker_count())
+    # Daemon threads are cut off when the interpreter ends; what was handed over is still written.
+    atexit.register(pool.finish)
+    return pool
+
+
+_pool_lock = threading.Lock()
+
+
+def shared_pool() -> WorkerPool:
+    """The pool of this process, made when it is first asked for."""
+    with _pool_lock:
+        return _pool_of(os.getpid())

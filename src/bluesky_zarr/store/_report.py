@@ -1,0 +1,102 @@
+"""What a look at a store found: problems, each with its place and what to do, in a report that
+prints as a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: where (array and position, or file), what, with the value, and what
+    to do about it.
+    """
+
+    where: str
+    what: str
+    advice: str
+
+
+@dataclass
+class Report:
+    """The outcome of `validate` or `recover`; false when something is wrong.
+
+    `status` is the store's when the report was made, `notes` say what was looked at and what was
+    done.
+
+    >>> report = Report(
+    ...     Path("/data/scan001.zarr"), "validate", status="complete", notes=["3 arrays opened"]
+    ... )
+    >>> bool(report)
+    True
+    >>> report.problems.append(
+    ...     Problem("primary/cam", "index (3, 17) is damaged", "restore it from a copy")
+    ... )
+    >>> print(report)
+    validate /data/scan001.zarr (complete): 1 problem
+      3 arrays opened
+    <BLANKLINE>
+    where        what                      what to do
+    -----------  ------------------------  ----------------------
+    primary/cam  index (3, 17) is damaged  restore it from a copy
+    """
+
+    path: Path
+    action: str
+    status: str = ""
+    notes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, where: str, what: str, advice: str) -> None:
+        """Note one more problem."""
+        self.problems.append(Problem(where, what, advice))
+
+    def __bool__(self) -> bool:
+        return not self.problems
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        outcome = "ok" if not count else f"{count} problem{'s' if count > 1 else ''}"
+        status = f" ({self.status})" if self.status else ""
+        lines = [
+            f"{self.action} {self.path}{status}: {outcome}",
+            *(f"  {note}" for note in self.notes),
+        ]
+        if self.problems:
+            rows = [(problem.where, problem.what, problem.advice) for problem in self.problems]
+            lines += ["", table(("where", "what", "what to do"), rows)]
+        return "\n".join(lines)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns of text, each as wide as its widest entry.
+
+    >>> print(table(("array", "frames"), [("primary/cam", "600")]))
+    array        frames
+    -----------  ------
+    primary/cam  600
+    """
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    ruled = [tuple(head), tuple("-" * width for width in widths), *rows]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in ruled
+    )
+
+
+def human_bytes(count: int) -> str:
+    """A number of bytes in the unit that suits it.
+
+    >>> human_bytes(532_676_608)
+    '532.7 MB'
+    """
+    if count < 1000:
+        return f"{count} B"
+    size, units = count / 1000, ["kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        units.pop(0)
+    return f"{size:.1f} {units[0]}"

@@ -1,0 +1,358 @@
+"""A shard file: an append-only log of records behind a fixed index.
+
+While it is written, a shard file is
+
+- the index: for each inner chunk, in C order of the shard's grid of inner chunks, 16 bytes: the
+  offset of its encoded bytes in the file and their length (two little-endian uint64; all ones =
+  missing). Each entry is aligned and is changed by one write of 16 bytes, after the bytes it points
+  at, so a reader sees the old version or the new one;
+- records: a head of 64 bytes and the encoded chunk, one after the other, in any order of positions.
+  No index refers to a head. Heads are for whoever comes after a crash: they say which chunk of
+  which array a record is, the how manieth write it was, and when.
+
+Publication appends the index once more, with its crc32c, where Zarr's default (`index_location:
+end`) looks for it. Source of the index format: Zarr v3, the `sharding_indexed` codec.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bluesky_zarr.store._codecs import checksum
+from bluesky_zarr.store._files import link_new, preallocate, pwrite_all
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+HEAD = struct.Struct("<8s16sQQQdI")
+HEAD_BYTES = HEAD.size + 4
+"""Bytes of a record's head: the fields and their crc32c."""
+ENTRY = struct.Struct("<QQ")
+ENTRY_BYTES = ENTRY.size
+MISSING = 2**64 - 1
+
+MAGIC = b"BZREC\x00\x00\x01"
+MAGIC_RETRACTED = b"BZRET\x00\x00\x01"
+
+EXTENT_BYTES = 64 * 2**20
+"""How much is preallocated ahead of the append position at a time, at most."""
+RESERVE_BYTES = 64 * 2**10
+"""Preallocated beyond the end index: what publication frees again is room for the metadata, even on
+a full disk.
+"""
+
+_SCAN_BYTES = 2**20
+# The kernel takes at most 1024 buffers in one call.
+_MAX_BUFFERS = 1000
+
+
+@dataclass(frozen=True)
+class Record:
+    """One encoded chunk in a shard file, as its head describes it.
+
+    `offset` and `nbytes` are where the encoded chunk is in the file (what an index entry holds),
+    `index` is the inner chunk's number in the shard (C order), `shard` the shard's number in the
+    array's chunk grid (C order), `number` counts the writes of the array from 1 (all tiles of a
+    frame share one), `time` is in seconds since the epoch. A `retracted` record was taken back by
+    its writer and counts for nothing.
+    """
+
+    array_id: bytes
+    shard: int
+    index: int
+    number: int
+    time: float
+    offset: int
+    nbytes: int
+    retracted: bool = False
+
+    @property
+    def head_offset(self) -> int:
+        """Where the record begins in the file."""
+        return self.offset - HEAD_BYTES
+
+    @property
+    def end(self) -> int:
+        """Where the record ends in the file."""
+        return self.offset + self.nbytes
+
+
+def head_bytes(
+    array_id: bytes,
+    shard: int,
+    index: int,
+    number: int,
+    time: float,
+    nbytes: int,
+    *,
+    retracted: bool = False,
+) -> bytes:
+    """The 64 bytes that stand before an encoded chunk; see `Record` for what they say."""
+    magic = MAGIC_RETRACTED if retracted else MAGIC
+    fields = HEAD.pack(magic, array_id, index, number, nbytes, time, shard)
+    return fields + checksum(fields)
+
+
+def pack_head(record: Record) -> bytes:
+    """The head of a record.
+
+    >>> len(
+    ...     pack_head(Record(bytes(16), shard=0, index=3, number=1, time=0.0, offset=64, nbytes=10))
+    ... )
+    64
+    """
+    return head_bytes(
+        record.array_id,
+        record.shard,
+        record.index,
+        record.number,
+        record.time,
+        record.nbytes,
+        retracted=record.retracted,
+    )
+
+
+def unpack_head(head: Buffer, head_offset: int) -> Record | None:
+    """The record that a head at `head_offset` describes; None where these are not 64 bytes of a
+    whole head.
+    """
+    view = memoryview(head)
+    if len(view) != HEAD_BYTES or bytes(view[:8]) not in (MAGIC, MAGIC_RETRACTED):
+        return None
+    if checksum(view[: HEAD.size]) != bytes(view[HEAD.size :]):
+        return None
+    magic, array_id, index, number, nbytes, time, shard = HEAD.unpack(view[: HEAD.size])
+    offset = head_offset + HEAD_BYTES
+    return Record(array_id, shard, index, number, time, offset, nbytes, magic == MAGIC_RETRACTED)
+
+
+class ShardFile:
+    """An open shard file of `entries` inner chunks.
+
+    Appending, changing entries and reading are safe from several threads; which of two writes of
+    one position is the newer one is for the caller to decide. Raises ValueError where the file is
+    shorter than its index.
+    """
+
+    def __init__(
+        self, path: Path, entries: int, *, writable: bool = True, expected_bytes: int = 0
+    ) -> None:
+        self.path = path
+        self.entries = entries
+        self.header_bytes = entries * ENTRY_BYTES
+        flags = os.O_RDWR if writable else os.O_RDONLY
+        self._fd = os.open(path, flags | os.O_CLOEXEC)
+        size = os.fstat(self._fd).st_size
+        if size < self.header_bytes:
+            os.close(self._fd)
+            raise ValueError(
+                f"shard file {str(path)!r} has {size} bytes, its index of {entries} inner chunks "
+                "alone needs "
+                f"{self.header_bytes}: the file was cut off; restore it, or move it away to go "
+                "on without its chunks"
+            )
+        self._end = size
+        self._expected_bytes = expected_bytes
+        self._reserved_until = 0
+        self._preallocates = True
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def create(path: Path, entries: int) -> bool:
+        """Make the file with an index of missing chunks, whole in one step; False if it exists
+        already.
+        """
+        return link_new(path, b"\xff" * (entries * ENTRY_BYTES))
+
+    def close(self) -> None:
+        """Close the file; the preallocation stays. Does nothing the second time."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> ShardFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------ writing
+
+    def reserve(self, nbytes: int) -> int:
+        """Set `nbytes` at the end of the log aside and return their offset; disk space is
+        preallocated ahead.
+        """
+        with self._lock:
+            offset, end = self._end, self._end + nbytes
+            if self._preallocates and end > self._reserved_until:
+                self._preallocate(offset, end)
+            self._end = end
+            return offset
+
+    def _preallocate(self, start: int, need: int) -> None:
+        tail = self.header_bytes + 4 + RESERVE_BYTES
+        # As far as the shard is expected to get, in steps; rewritten positions can take it further.
+        ahead = min(max(self._expected_bytes, need), need + EXTENT_BYTES)
+        begin = max(start, self._reserved_until)
+        try:
+            self._preallocates = preallocate(self._fd, begin, ahead + tail - begin)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or ahead == need:
+                raise
+            # What fits without running ahead is still written.
+            ahead = need
+            self._preallocates = preallocate(self._fd, begin, ahead + tail - begin)
+        self._reserved_until = ahead
+
+    def write(self, buffers: Sequence[Buffer], offset: int) -> None:
+        """Write the buffers one after the other at an offset that `reserve` gave."""
+        for first in range(0, len(buffers), _MAX_BUFFERS):
+            offset = _pwritev_all(self._fd, buffers[first : first + _MAX_BUFFERS], offset)
+
+    def set_entries(self, first: int, extents: Sequence[tuple[int, int]]) -> None:
+        """Let the entries from `first` on point at these (offset, length), by one aligned write."""
+        if len(extents) == 1:
+            data = ENTRY.pack(*extents[0])
+        else:
+            data = b"".join([ENTRY.pack(*extent) for extent in extents])
+        pwrite_all(self._fd, data, first * ENTRY_BYTES)
+
+    def mark_retracted(self, extents: Sequence[tuple[int, int]]) -> None:
+        """Write into the heads of the records at these (offset, length) that they were taken
+        back.
+        """
+        for offset, _ in extents:
+            head_offset = offset - HEAD_BYTES
+            record = unpack_head(os.pread(self._fd, HEAD_BYTES, head_offset), head_offset)
+            if record is not None:
+                pwrite_all(self._fd, pack_head(replace(record, retracted=True)), head_offset)
+
+    def sync(self) -> None:
+        """Wait until the data written so far is on disk."""
+        getattr(os, "fdatasync", os.fsync)(self._fd)
+
+    def publish(self) -> None:
+        """Append the index with its crc32c, give back the preallocation, and wait for the disk.
+
+        Does nothing twice: a file that ends with its own index stays as it is. Nobody may write any
+        more.
+        """
+        header = self._pread(self.header_bytes, 0)
+        tail = header + checksum(header)
+        size = os.fstat(self._fd).st_size
+        start = size - len(tail)
+        if start < self.header_bytes or self._pread(len(tail), start) != tail:
+            pwrite_all(self._fd, tail, size)
+            size += len(tail)
+        os.ftruncate(self._fd, size)
+        os.fsync(self._fd)
+
+    # ------------------------------------------------------------------ reading
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, without the preallocation."""
+        return os.fstat(self._fd).st_size
+
+    def read_index(self) -> np.ndarray:
+        """The front index: uint64 of shape (entries, 2), each row (offset, length) in bytes, all
+        ones = missing.
+        """
+        return np.frombuffer(self._pread(self.header_bytes, 0), dtype="<u8").reshape(-1, 2)
+
+    def read_entries(self, first: int, count: int) -> list[tuple[int, int]]:
+        """`count` entries from `first` on, as (offset, length)."""
+        return list(ENTRY.iter_unpack(self._pread(count * ENTRY_BYTES, first * ENTRY_BYTES)))
+
+    def read_chunk(self, extent: tuple[int, int]) -> bytes:
+        """The encoded chunk at (offset, length); shorter where the file ends before it."""
+        offset, nbytes = extent
+        available = max(0, min(nbytes, self.size - offset))
+        return self._pread(available, offset) if available else b""
+
+    def read_record(self, extent: tuple[int, int]) -> Record | None:
+        """The record whose encoded chunk is at (offset, length); None where no good head stands
+        before it.
+        """
+        head_offset = extent[0] - HEAD_BYTES
+        if head_offset < self.header_bytes or extent[0] > self.size:
+            return None
+        record = unpack_head(self._pread(HEAD_BYTES, head_offset), head_offset)
+        return record if record is not None and record.nbytes == extent[1] else None
+
+    def records(self, array_id: bytes | None = None) -> Iterator[Record]:
+        """All records with a good head, in the order of the file, each with all its bytes inside
+        the file.
+
+        Where a head is damaged, the search goes on byte by byte for the next one. With `array_id`,
+        records of any other array (a shard file copied to a wrong place) are skipped. Retracted
+        ones are among them: look at `Record.retracted`. Whether a chunk's own bytes are whole is
+        not looked at.
+        """
+        size = self.size
+        position = self.header_bytes
+        while position + HEAD_BYTES <= size:
+            record = unpack_head(self._pread(HEAD_BYTES, position), position)
+            if (
+                record is None
+                or record.end > size
+                or record.array_id != (array_id or record.array_id)
+            ):
+                position = self._next_magic(position + 1, size)
+            else:
+                yield record
+                position = record.end
+
+    def _next_magic(self, position: int, size: int) -> int:
+        while position + HEAD_BYTES <= size:
+            block = self._pread(min(_SCAN_BYTES, size - position), position)
+            found = [
+                place for magic in (MAGIC, MAGIC_RETRACTED) if (place := block.find(magic)) >= 0
+            ]
+            if found:
+                return position + min(found)
+            position += max(1, len(block) - len(MAGIC) + 1)
+        return size
+
+    def _pread(self, nbytes: int, offset: int) -> bytes:
+        parts = []
+        while nbytes > 0:
+            part = os.pread(self._fd, nbytes, offset)
+            if not part:
+                break
+            parts.append(part)
+            nbytes -= len(part)
+            offset += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _pwritev_all(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+    if not hasattr(os, "pwritev"):
+        for buffer in buffers:
+            pwrite_all(fd, buffer, offset)
+            offset += memoryview(buffer).nbytes
+        return offset
+    total = sum(memoryview(buffer).nbytes for buffer in buffers)
+    done = os.pwritev(fd, buffers, offset)
+    if done == total:
+        return offset + total
+    # A short write: what is left goes out piece by piece, where a full disk then says so.
+    for buffer in buffers:
+        view = memoryview(buffer).cast("B")
+        if done < len(view):
+            pwrite_all(fd, view[done:], offset + done)
+            offset += len(view)
+            done = 0
+        else:
+            done -= len(view)
+            offset += len(view)
+    return offset

@@ -1,0 +1,416 @@
+"""Where frames go in: checks, a bounded queue, and the errors of what happens behind it.
+
+A frame's way: checked on the caller's thread, copied if asked, then encoded, appended to its shard
+file and entered in the shard's index by a worker. Small frames are stored by the caller itself, as
+handing them over would take longer.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import threading
+import time as _time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bluesky_zarr.store._frames import FrameFiles
+from bluesky_zarr.store._layout import Layout
+from bluesky_zarr.store._metadata import read_document, write_document
+from bluesky_zarr.store._paths import array_uri
+from bluesky_zarr.store._pool import shared_pool
+from bluesky_zarr.store._positions import FrameError, Index, Positions
+from bluesky_zarr.store._progress import counts_key
+from bluesky_zarr.store._source_info import SourceInfo
+
+_logger = logging.getLogger(__name__)
+
+QUEUE_BYTES = 64 * 2**20
+"""Raw bytes of frames that a sink holds at most; `write` waits beyond. One frame is always
+taken.
+"""
+INLINE_BYTES = 64 * 2**10
+"""Frames up to this size are stored on the caller's thread."""
+SYNC_SECONDS = 1.0
+"""How often, at most, the data goes to disk with durability "flush"."""
+
+
+class FrameSink:
+    """One array of a store, written frame by frame: made by `Writer.prepare`.
+
+    Any thread may write, positions may come in any order, and of two frames for one position the
+    one that was written last is read. A sink holds at most `QUEUE_BYTES` of frames (64 MiB) and
+    keeps at most 16 files open.
+
+    `key` is the array's key in the store, `uri` that of its node, `chunk_shape` the shape of an
+    inner chunk (scan dims first), `expected` how many positions are to be filled (None where nobody
+    knows). `notify`, if it is set, is called with `completed` after each frame, when it is readable
+    or has failed: by a worker thread, or for small frames by the one that called `write`. It must
+    not wait for the sink.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        key: str,
+        source: SourceInfo,
+        files: FrameFiles,
+        layout: Layout,
+        *,
+        scan_shape: tuple[int, ...],
+        capacity: int,
+        expected: int | None,
+        durability: str,
+    ) -> None:
+        self.key = key
+        self.uri = array_uri(store, key)
+        self.source = source
+        self.chunk_shape = layout.inner
+        self.expected = expected
+        self.notify: Callable[[int], None] | None = None
+
+        self._store_path = store
+        self._files = files
+        self._durability = durability
+        self._positions = Positions(source, scan_shape, capacity)
+        self._capacity = capacity
+        self._step = layout.shard[0]
+        self._dtype = np.dtype(source.dtype)
+        self._stored_dtype = self._dtype.newbyteorder("<")
+        self._frame_shape = source.shape
+        self._frame_bytes = math.prod(source.shape) * self._dtype.itemsize
+        self._inline = self._frame_bytes <= INLINE_BYTES
+        self._pool = shared_pool()
+        self._resizing = threading.Lock()
+
+        # Guards what follows; writers wait on it for room, drain() for the end.
+        self._queue = threading.Condition()
+        self._in_flight = 0
+        self._pending = 0
+        self._number = 0
+        self._last = -1
+        self._error: BaseException | None = None
+        self._closed = False
+        self._closing = threading.Lock()
+        self._spare: list[np.ndarray] = []
+        self._synced = _time.monotonic()
+
+    # ------------------------------------------------------------------ what is there
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's shape, scan dims first; a growing one gets longer by whole shards until it is
+        closed.
+        """
+        return self._positions.shape + self._frame_shape
+
+    @property
+    def scan_shape(self) -> tuple[int, ...]:
+        """The scan's part of the shape."""
+        return self._positions.shape
+
+    @property
+    def readable(self) -> int:
+        """How many positions a reader finds a frame at."""
+        return self._files.progress.readable
+
+    @property
+    def completed(self) -> int:
+        """How many frames became readable; positions written twice count twice."""
+        return self._files.progress.completed
+
+    @property
+    def written(self) -> npt.NDArray[np.uint32]:
+        """How often each position was written: a copy, in the scan's shape."""
+        return self._files.progress.counts()
+
+    @property
+    def dead_bytes(self) -> int:
+        """Bytes in the shard files that nothing points at any more, because positions were written
+        again.
+        """
+        return self._files.dead_bytes
+
+    def collect(self) -> list[tuple[int, int]]:
+        """C-order ranges [start, stop) of positions that became readable, or got a newer frame,
+        since the last call.
+        """
+        return self._files.progress.collect()
+
+    # ------------------------------------------------------------------ writing
+
+    def write(
+        self,
+        frame: npt.ArrayLike,
+        index: Index | None = None,
+        *,
+        copy: bool = True,
+        time: float | None = None,
+    ) -> int:
+        """Hand over a frame and return the number of this write; waits while 64 MiB of frames are
+        queued.
+
+        Args:
+            frame: of exactly the source's shape and dtype.
+            index: the position in the scan: a tuple over the scan dims, or its C-order number.
+                None: the next one in the order of acquisition, after the last frame written.
+            copy: False hands the buffer over: it must stay unchanged until the frame is readable.
+            time: when the frame was taken, in seconds since the epoch; now, if not given.
+
+        Raises:
+            FrameError: the frame does not fit; nothing was written, and the sink goes on.
+            OSError: an earlier frame (or this one) could not be written.
+            RuntimeError: the sink is closed.
+        """
+        self._check_open()
+        array = frame if isinstance(frame, np.ndarray) else np.asarray(frame)
+        if array.shape != self._frame_shape or array.dtype != self._dtype:
+            raise self._misfit(array)
+        positions = self._positions
+        with self._queue:
+            # Taken at once, so that no other thread is given the same place.
+            flat = positions.after(self._last) if index is None else positions.flat(index)
+            self._last = flat
+        if flat >= positions.length:
+            self._grow(flat)
+        if time is None:
+            time = _time.time()
+        with self._queue:
+            while self._in_flight and self._in_flight + self._frame_bytes > QUEUE_BYTES:
+                self._queue.wait()
+            # It may have failed or been closed while this frame waited.
+            self._check_open()
+            self._number = number = self._number + 1
+            self._in_flight += self._frame_bytes
+            self._pending += 1
+        fits = array.flags.c_contiguous and array.dtype == self._stored_dtype
+        if self._inline:
+            self._store(
+                array if fits else np.ascontiguousarray(array, self._stored_dtype),
+                None,
+                flat,
+                number,
+                time,
+            )
+            self._check_failed()
+            return number
+        try:
+            buffer = None
+            if copy or not fits:
+                buffer = self._buffer()
+                np.copyto(buffer, array)
+            job = functools.partial(
+                self._store, array if buffer is None else buffer, buffer, flat, number, time
+            )
+            self._pool.submit(job)
+        except BaseException:
+            self._done()
+            raise
+        return number
+
+    def retract(self, index: Index) -> None:
+        """Take the newest frame at a position back: the one before it is read again, or nothing.
+
+        Raises:
+            FrameError: there is no such position, or no frame.
+            OSError: the disk refused, now or earlier.
+        """
+        self._check_open()
+        flat = self._positions.flat(index)
+        self._wait()
+        with self._failing():
+            taken = self._files.take_back(flat)
+        if not taken:
+            raise FrameError(
+                f"index {index!r} for {self.source.name!r}: there is no frame to take back"
+            )
+
+    def drain(self) -> None:
+        """Wait until every frame handed over is readable.
+
+        Raises:
+            OSError: a frame could not be written.
+        """
+        self._wait()
+        self._check_failed()
+
+    def sync(self) -> None:
+        """Wait until every frame that is readable now is on disk, too.
+
+        Raises:
+            OSError: the disk refused, now or earlier. What a power cut would take is then unknown.
+        """
+        self._check_failed()
+        with self._failing():
+            self._files.sync()
+
+    def close(self) -> None:
+        """Drain, write the counts, and trim a growing array to its last frame. Does nothing the
+        second time.
+
+        Raises:
+            OSError: a frame could not be written, now or earlier; all that is possible is done
+                before.
+        """
+        with self._closing:
+            if self._closed:
+                return
+            with self._queue:
+                self._closed = True
+                self._queue.notify_all()
+            self._wait()
+            try:
+                if self._durability == "flush":
+                    self._files.sync()
+                self._files.progress.flush()
+                if self._positions.growing:
+                    self._set_length(self._files.progress.used_length())
+            except OSError as error:
+                self._fail(error)
+            finally:
+                self._files.close()
+                self._spare.clear()
+            self._check_failed()
+
+    # ------------------------------------------------------------------ on the workers
+
+    def _store(
+        self, frame: np.ndarray, buffer: np.ndarray | None, flat: int, number: int, time: float
+    ) -> None:
+        try:
+            self._files.store(frame, flat, number, time)
+            self._files.progress.flush_if_due()
+        except BaseException as error:
+            self._fail(error)
+        if buffer is not None:
+            self._spare.append(buffer)
+        if self.notify is not None:
+            try:
+                self.notify(self.completed)
+            except Exception:
+                _logger.exception("the notify callback of the sink of %r failed", self.key)
+        if self._durability == "flush" and _time.monotonic() - self._synced > SYNC_SECONDS:
+            self._synced = _time.monotonic()
+            with self._queue:
+                self._in_flight += self._frame_bytes
+                self._pending += 1
+            self._pool.submit(self._sync_behind)
+        self._done()
+
+    def _sync_behind(self) -> None:
+        try:
+            self._files.sync()
+        except BaseException as error:
+            self._fail(error)
+        self._done()
+
+    def _done(self) -> None:
+        with self._queue:
+            self._in_flight -= self._frame_bytes
+            self._pending -= 1
+            self._queue.notify_all()
+
+    def _wait(self) -> None:
+        with self._queue:
+            while self._pending:
+                self._queue.wait()
+
+    def _buffer(self) -> np.ndarray:
+        # Touching new memory costs as much as the copy itself, so buffers are used again.
+        try:
+            return self._spare.pop()
+        except IndexError:
+            return np.empty(self._frame_shape, self._stored_dtype)
+
+    # ------------------------------------------------------------------ errors
+
+    @property
+    def error(self) -> BaseException | None:
+        """What went wrong with a frame after `write` returned; every later call raises it."""
+        return self._error
+
+    def _fail(self, error: BaseException) -> None:
+        with self._queue:
+            if self._error is None:
+                self._error = error
+            self._queue.notify_all()
+
+    def _failing(self) -> _Failing:
+        return _Failing(self)
+
+    def _check_open(self) -> None:
+        self._check_failed()
+        if self._closed:
+            raise RuntimeError(
+                f"the sink of {self.key!r} is closed and takes no more frames; prepare() a new "
+                "store"
+            )
+
+    def _check_failed(self) -> None:
+        error = self._error
+        if error is None:
+            return
+        what = f"array {self.key!r} in {str(self._store_path)!r}: a frame could not be written"
+        kept = f"the {self.readable} positions that are readable stay so"
+        if isinstance(error, OSError) and error.errno is not None:
+            text = f"{what} ({error.strerror}); {kept}. Mend the cause, then start a new store"
+            raise OSError(
+                error.errno, text, error.filename or str(self._store_path / self.key)
+            ) from error
+        raise RuntimeError(f"{what} ({error!r}); {kept}") from error
+
+    def _misfit(self, array: np.ndarray) -> FrameError:
+        what = f"frame for {self.source.name!r}"
+        if array.dtype == self._dtype:
+            return FrameError(
+                f"{what} has shape {array.shape}, expected {self._frame_shape}; "
+                "check the camera's region of interest, or prepare() again"
+            )
+        wanted, got = self._dtype.name, array.dtype.name
+        if wanted == got:
+            wanted, got = (
+                f"{wanted} ({self._dtype.str})",
+                f"{got} ({array.dtype.str}), the other byte order",
+            )
+        return FrameError(
+            f"{what}: {wanted} expected, got {got}; convert it explicitly: no silent wrap"
+        )
+
+    # ------------------------------------------------------------------ growing
+
+    def _grow(self, flat: int) -> None:
+        with self._resizing, self._failing():
+            if flat < self._positions.length:
+                return
+            # By half as much again, so that many frames need few rewritings of the metadata.
+            shards = max(flat // self._step + 1, self._positions.length // self._step * 3 // 2)
+            if self._capacity:
+                shards = min(shards, math.ceil(self._capacity / self._step))
+            self._set_length(shards * self._step)
+
+    def _set_length(self, length: int) -> None:
+        self._files.resize(length)
+        for key in (self.key, counts_key(self.key)):
+            document = read_document(self._store_path / key)
+            document["shape"][0] = length
+            write_document(self._store_path / key, document)
+        self._positions.resize(length)
+
+
+class _Failing:
+    """Keeps an OSError of the block as the sink's error, and raises it as that."""
+
+    def __init__(self, sink: FrameSink) -> None:
+        self._sink = sink
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            self._sink._fail(error)
+            self._sink._check_failed()

@@ -1,0 +1,518 @@
+"""Everything small of a stream: at its position, in its units, read by xarray, never lost."""
+
+import logging
+import math
+import time
+import warnings
+
+import numpy as np
+import pytest
+import tensorstore
+import xarray
+import zarr
+from scanspec.specs import Linspace
+
+from bluesky_zarr.geometry import ScanGeometry
+from bluesky_zarr.store import Column, Journal, SourceInfo, StreamTable, ZarrWriter, fold
+from bluesky_zarr.store import _table as table_module
+from bluesky_zarr.store._metadata import consolidated, read_document, write_document
+from bluesky_zarr.store._table import level
+
+T0 = 1_763_600_000.123456
+GRID = ScanGeometry.from_spec(Linspace("mono", 7, 7.4, 2) * ~Linspace("x", 0, 2, 3)).with_units(
+    {"mono": "keV", "x": "mm"}
+)
+
+
+@pytest.fixture
+def store(tmp_path):
+    writer = ZarrWriter(tmp_path / "scan.zarr")
+    return writer.path
+
+
+def opened(store, group="primary"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return xarray.open_zarr(store, group=group, consolidated=False).load()
+
+
+def fill(table, count, data, **more):
+    for k in range(count):
+        table.put(k, seq_num=k + 1, time=T0 + k, data=data(k), **more)
+
+
+# ------------------ a grid
+
+
+def test_coordinates_readings_and_events_lie_over_the_dims_of_the_scan(store):
+    table = StreamTable(store, "primary", GRID, None)
+    columns = {
+        "diode": Column("number", units="A", long_name="diode current"),
+        "x": Column("float64", units="mm"),
+        "scan_index": Column("integer"),
+        "open": Column("boolean"),
+        "sample": Column("string"),
+    }
+    table.declare(columns)
+    fill(
+        table,
+        6,
+        lambda k: {
+            "diode": k / 2,
+            "x": k + 0.1,
+            "scan_index": k,
+            "open": k % 2 == 0,
+            "sample": "é",
+        },
+    )
+    table.close()
+    group = opened(store)
+    assert group["diode"].dims == ("mono", "x")
+    assert group["diode"].attrs["units"] == "A"
+    assert group["diode"].attrs["long_name"] == "diode current"
+    assert group["diode"].values.tolist() == [[0, 0.5, 1], [1.5, 2, 2.5]]
+    assert group["x"].values.tolist() == [0, 1, 2], "the setpoints"
+    assert group["x"].attrs["units"] == "mm"
+    assert group["x_readback"].values[1].tolist() == pytest.approx([3.1, 4.1, 5.1])
+    assert group["x_readback"].attrs["data_key"] == "x"
+    assert set(group.coords) == {"mono", "x", "x_readback"}
+    assert group["scan_index"].dtype == np.int64
+    assert group["open"].dtype == bool
+    assert group["sample"].values[1, 2] == "é"
+    assert group["seq_num"].values.tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert group.sel(mono=7.4, x=1)["diode"] == 2
+    assert table.names == {key: key for key in columns} | {"x": "x_readback"}
+
+
+def test_time_is_exact_and_decoded_and_what_was_not_measured_is_not_a_time(store):
+    table = StreamTable(store, "primary", GRID, None)
+    table.put(4, seq_num=1, time=T0, data={})
+    table.close()
+    times = opened(store)["time"].values
+    off = times[1, 1] - np.datetime64("2025-11-20T00:53:20.123456")
+    assert abs(off) < np.timedelta64(1, "us"), "xarray multiplies floats"
+    assert np.isnat(np.delete(times.ravel(), 4)).all()
+    raw = zarr.open_array(store / "primary" / "time", mode="r")[...]
+    assert raw[1, 1] == T0
+    assert np.isnan(np.delete(raw.ravel(), 4)).all()
+
+
+def test_axes_that_share_a_dim_are_coordinates_along_it(store):
+    geometry = ScanGeometry.from_spec(Linspace("y", 0, 1, 3).zip(Linspace("x", 5, 7, 3)))
+    table = StreamTable(store, "primary", geometry, None)
+    table.declare({"diode": Column("number"), "x": Column("number")})
+    table.close()
+    group = opened(store)
+    (dim,) = geometry.names
+    assert group["diode"].dims == group["y"].dims == group["x"].dims == (dim,)
+    assert set(group.coords) == {"y", "x", "x_readback"}
+    assert group["x"].values.tolist() == [5, 6, 7]
+
+
+def test_small_arrays_as_readings_have_dims_of_their_own(store):
+    table = StreamTable(store, "primary", GRID, None)
+    columns = {
+        "mca": Column("<u2", shape=(4,), dims=("channel",)),
+        "image": Column(">f4", shape=(2, 3)),
+    }
+    table.declare(columns)
+    image = np.arange(6, dtype="f4").reshape(2, 3)
+    table.put(5, seq_num=1, time=T0, data={"mca": [1, 2, 3, 65535], "image": image})
+    table.close()
+    group = opened(store)
+    assert group["mca"].dims == ("mono", "x", "mca_channel")
+    assert group["mca"].dtype == np.uint16
+    assert group["mca"].values[1, 2].tolist() == [1, 2, 3, 65535]
+    assert group["image"].dims == ("mono", "x", "image_dim_0", "image_dim_1")
+    assert (group["image"].values[1, 2] == image).all()
+    assert np.isnan(group["image"].values[0]).all()
+
+
+def test_readings_larger_than_a_chunk_are_cut(store):
+    table = StreamTable(store, "primary", GRID, None)
+    table.declare({"trace": Column("float64", shape=(70_000,))})
+    trace = np.random.default_rng(1).normal(size=70_000)
+    table.put(3, seq_num=1, time=T0, data={"trace": trace})
+    table.close()
+    array = zarr.open_array(store / "primary" / "trace", mode="r")
+    assert math.prod(array.chunks) <= 65536
+    assert (array[1, 0] == trace).all()
+
+
+def test_what_has_no_fixed_type_or_shape_is_kept_as_json(store):
+    table = StreamTable(store, "primary", GRID, None)
+    columns = {
+        "roi": Column("json"),
+        "peaks": Column("array", shape=(0,)),
+        "names": Column("string", shape=(2,)),
+        "z": Column("complex128"),
+    }
+    table.declare(columns)
+    data = {"roi": {"x": [1, 2]}, "peaks": [1.5, 2.5], "names": ["a", "b"], "z": 1j}
+    table.put(0, seq_num=1, time=T0, data=data)
+    table.close()
+    group = opened(store)
+    assert group["roi"].values[0, 0] == '{"x": [1, 2]}'
+    assert group["peaks"].values[0, 0] == "[1.5, 2.5]"
+    assert group["names"].values[0, 0] == '["a", "b"]'
+    assert group["z"].values[0, 0] == '"1j"'
+
+
+def test_the_last_event_of_a_position_wins_whole(store):
+    table = StreamTable(store, "primary", GRID, None)
+    table.declare({"a": Column("number"), "b": Column("number")})
+    table.put(2, seq_num=3, time=T0, data={"a": 1, "b": 2})
+    table.put(2, seq_num=3, time=T0 + 9, data={"a": 5})
+    table.close()
+    group = opened(store)
+    assert group["a"].values[0, 2] == 5
+    assert np.isnan(group["b"].values[0, 2]), "not the reading of another event"
+
+
+def test_tensorstore_reads_the_arrays(store):
+    table = StreamTable(store, "primary", GRID, None)
+    table.declare({"diode": Column("number")})
+    fill(table, 6, lambda k: {"diode": k})
+    table.close()
+    spec = {"driver": "zarr3", "kvstore": f"file://{store}/primary/diode/"}
+    assert tensorstore.open(spec).result().read().result().ravel().tolist() == [0, 1, 2, 3, 4, 5]
+
+
+# ------------------ events
+
+
+def test_in_order_of_events_arrays_are_as_long_as_there_are_events(store):
+    table = StreamTable(store, "primary", ScanGeometry.events(100), None)
+    table.declare({"diode": Column("number"), "label": Column("string")})
+    assert opened(store).sizes == {"event": 0}
+    fill(table, 5, lambda k: {"diode": k, "label": str(k)})
+    table.close()
+    group = opened(store)
+    assert group["diode"].values.tolist() == [0, 1, 2, 3, 4]
+    assert group["label"].values.tolist() == ["0", "1", "2", "3", "4"]
+
+
+def test_many_events_go_on_from_chunk_to_chunk(store):
+    table = StreamTable(store, "primary", ScanGeometry.events(), None)
+    table.declare({"diode": Column("number")})
+    for k in range(10_000):
+        table.set_row(k, k + 1, T0 + k, {"diode": k})
+    table.close()
+    assert opened(store)["diode"].values.tolist() == list(range(10_000))
+
+
+@pytest.mark.parametrize("flushed_before", [False, True])
+def test_setpoints_of_events_become_coordinates_and_make_their_readings_readbacks(
+    store, flushed_before
+):
+    table = StreamTable(store, "primary", ScanGeometry.events(), None)
+    table.declare({"x": Column("number", units="mm"), "diode": Column("number")})
+    if flushed_before:
+        table.put(0, seq_num=1, time=T0, data={"x": 0.01, "diode": 1})
+    for k in range(flushed_before, 3):
+        data = {"x": k + 0.01, "diode": 1}
+        table.put(k, seq_num=k + 1, time=T0, data=data, setpoints={"x": float(k)})
+    table.close()
+    group = opened(store)
+    assert group["x_readback"].values.tolist() == pytest.approx([0.01, 1.01, 2.01])
+    expected = [math.nan if flushed_before else 0, 1, 2]
+    assert group["x"].values.tolist() == pytest.approx(expected, nan_ok=True)
+    assert set(group.coords) == {"x", "x_readback"}
+    assert group["x"].attrs["units"] == "mm"
+
+
+def test_a_running_table_is_as_long_as_the_frames_beside_it(store):
+    writer = ZarrWriter(store)
+    sink = writer.prepare(SourceInfo("cam", "uint16", (4, 4)), key="primary/cam")
+    table = StreamTable(store, "primary", ScanGeometry.events(), None)
+    table.declare({"diode": Column("number")})
+    for k in range(3):
+        sink.write(np.full((4, 4), k, "uint16"))
+        sink.drain()
+        table.put(k, seq_num=k + 1, time=T0, data={"diode": k})
+    table.flush(force=True)
+    group = opened(store)
+    assert group["cam"].shape[0] == group["diode"].shape[0]
+    assert group["diode"].values[:3].tolist() == [0, 1, 2]
+
+
+def test_at_the_end_arrays_in_order_of_events_have_one_length(store):
+    writer = ZarrWriter(store)
+    sink = writer.prepare(SourceInfo("cam", "uint16", (4, 4)), key="primary/cam")
+    table = StreamTable(store, "primary", ScanGeometry.events(), None)
+    fill(table, 5, lambda k: {})
+    sink.write(np.ones((4, 4), "uint16"))
+    writer.complete()
+    table.close()
+    level(store)
+    group = opened(store)
+    assert group["cam"].shape == (5, 4, 4)
+    assert group["cam_written"].values.tolist() == [1, 0, 0, 0, 0]
+    assert group["seq_num"].values.tolist() == [1, 2, 3, 4, 5]
+
+
+# ------------------ names
+
+
+@pytest.mark.parametrize("key", ["seq_num", "time", "a/b"])
+def test_a_reserved_name_is_refused_at_once(store, key):
+    table = StreamTable(store, "primary", GRID, None)
+    with pytest.raises(ValueError, match=f"'{key}' has a name that the store keeps .* rename the"):
+        table.declare({"good": Column("number"), key: Column("number")})
+    assert not (store / "primary" / "good").exists(), "none is declared"
+
+
+def test_a_name_that_leaves_the_store_is_refused(store):
+    table = StreamTable(store, "primary", GRID, None)
+    with pytest.raises(ValueError, match="leaves the store"):
+        table.declare({"..": Column("number")})
+    with pytest.raises(ValueError, match="leaves the store"):
+        StreamTable(store, "../primary", GRID, None)
+    with pytest.raises(
+        ValueError, match="an axis named 'time' has no place in the stream 'primary'"
+    ):
+        StreamTable(store, "primary", ScanGeometry.from_spec(Linspace("time", 0, 1, 2)), None)
+
+
+def test_the_name_of_a_frame_array_or_its_counts_is_refused(store):
+    ZarrWriter(store).prepare(SourceInfo("cam", "uint16", (4, 4), geometry=GRID), key="primary/cam")
+    table = StreamTable(store, "primary", GRID, None)
+    with pytest.raises(
+        ValueError, match="'cam' has the name of an array that the stream 'primary'"
+    ):
+        table.declare({"cam": Column("number")})
+    with pytest.raises(ValueError, match=r"'cam_written' .*the counts of the frames 'cam'"):
+        table.declare({"cam_written": Column("number")})
+    table.declare({"cam-sum": Column("number")})
+
+
+def test_two_readings_for_one_array_are_refused(store):
+    table = StreamTable(store, "primary", GRID, None)
+    with pytest.raises(ValueError, match="would be stored as 'x_readback', and so would another"):
+        table.declare({"x": Column("number"), "x_readback": Column("number")})
+
+
+def test_declaring_again_is_fine_unless_it_differs(store):
+    table = StreamTable(store, "primary", GRID, None)
+    table.declare({"diode": Column("number")})
+    table.declare({"diode": Column("number"), "more": Column("integer")})
+    with pytest.raises(ValueError, match=r"'diode' was declared as .*use another stream for it"):
+        table.declare({"diode": Column("string")})
+
+
+def test_a_stream_with_rows_and_a_published_store_are_left_alone(store):
+    StreamTable(store, "primary", GRID, None).declare({"diode": Column("number")})
+    table = StreamTable(store, "primary", GRID, None)  # without a row, it may be begun again
+    table.put(0, seq_num=1, time=T0, data={})
+    with pytest.raises(ValueError, match="the stream 'primary' has rows already"):
+        StreamTable(store, "primary", GRID, None)
+    table.close()
+    ZarrWriter(store).publish()
+    with pytest.raises(ValueError, match=r"is published \(complete\); a published store is never"):
+        StreamTable(store, "other", GRID, None)
+
+
+def test_a_position_outside_of_the_scan_is_refused_but_journalled(store):
+    with Journal(store) as journal:
+        table = StreamTable(store, "primary", GRID, journal)
+        with pytest.raises(
+            IndexError, match="no position 6 in the stream 'primary': its scan has 6"
+        ):
+            table.put(6, seq_num=1, time=T0, data={})
+    assert [kind for kind, _ in Journal.read(store)] == ["stream", "row"]
+
+
+# ------------------ misfits
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "stored", "words"),
+    [
+        (Column("number"), None, math.nan, "is no number"),
+        (Column("number"), "12", math.nan, "is no number"),
+        (Column("number"), 10**400, math.nan, "is no number"),
+        (Column("integer"), 1.5, 0, "is no whole number"),
+        (Column("integer"), None, 0, "is no whole number"),
+        (Column("integer"), 2**63, 0, "is not between"),
+        (Column("uint64"), -1, 0, "is not between"),
+        (Column("boolean"), "yes", False, "is neither true nor false"),
+        (Column("string"), None, "", "is no text"),
+        (Column("string"), "\udcff", "", "is no text that UTF-8 can hold"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_missing_and_said_and_journalled(
+    store, caplog, column, value, stored, words
+):
+    with Journal(store) as journal, caplog.at_level(logging.WARNING):
+        table = StreamTable(store, "primary", GRID, journal)
+        table.declare({"odd": column, "even": Column("number")})
+        for k in range(3):
+            table.put(k, seq_num=k + 1, time=T0, data={"odd": value, "even": k})
+        table.close()
+    assert opened(store)["odd"].values.ravel()[:1].tolist() == pytest.approx([stored], nan_ok=True)
+    assert opened(store)["even"].values[0].tolist() == [0, 1, 2], "the event is not lost"
+    assert table.misfits == {"odd": 3}
+    (message,) = caplog.messages
+    assert "'odd' of the stream 'primary' at position 0" in message
+    assert words in message
+    assert [p["data"]["odd"] for k, p in Journal.read(store) if k == "row"] == [value] * 3
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([1, 2], r"has the shape \(2,\), not \(3,\)"),
+        ([1, 2, 70_000], "does not fit into uint16"),
+        ([1, 2, -1], "does not fit into uint16"),
+        ([1, 2, 0.5], "is of type float64, not uint16"),
+        (["a", "b", "c"], "is of type"),
+        ([1, [2], 3], "is no array"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_missing_and_never_wraps(store, caplog, value, words):
+    table = StreamTable(store, "primary", GRID, None)
+    table.declare({"mca": Column("uint16", shape=(3,))})
+    table.put(0, seq_num=1, time=T0, data={"mca": value})
+    table.close()
+    assert opened(store)["mca"].values[0, 0].tolist() == [0, 0, 0]
+    with pytest.raises(AssertionError, match=words):
+        raise AssertionError(caplog.text)
+
+
+def test_readings_that_were_not_declared_are_in_the_journal(store):
+    with Journal(store) as journal:
+        table = StreamTable(store, "primary", GRID, journal)
+        table.put(0, seq_num=1, time=T0, data={"late": 1})
+    assert next(p for k, p in Journal.read(store) if k == "row")["data"] == {"late": 1}
+    assert not (store / "primary" / "late").exists()
+
+
+# ------------------ writing
+
+
+def test_nothing_is_written_more_than_once_a_second(store, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(table_module.clock, "monotonic", lambda: now[0])
+    table = StreamTable(store, "primary", GRID, None)
+    for k in range(3):
+        table.put(k, seq_num=k + 1, time=T0, data={})
+    assert opened(store)["seq_num"].values.ravel().tolist() == [1, 0, 0, 0, 0, 0]
+    now[0] += 1.01
+    table.put(3, seq_num=4, time=T0, data={})
+    assert opened(store)["seq_num"].values.ravel().tolist() == [1, 2, 3, 4, 0, 0]
+    table.put(4, seq_num=5, time=T0, data={})
+    table.flush(force=True)
+    assert opened(store)["seq_num"].values.ravel().tolist() == [1, 2, 3, 4, 5, 0]
+
+
+def test_what_the_disk_refused_is_written_the_next_time(store, monkeypatch):
+    from bluesky_zarr.store import _small
+
+    table = StreamTable(store, "primary", GRID, None)
+    real = _small.replace_bytes
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_small, "replace_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        table.put(0, seq_num=1, time=T0, data={})
+    monkeypatch.setattr(_small, "replace_bytes", real)
+    table.close()
+    assert opened(store)["seq_num"].values[0, 0] == 1
+
+
+def test_a_scan_of_a_million_points_takes_little_time_memory_and_disk(store):
+    geometry = ScanGeometry.from_spec(Linspace("y", 0, 1, 1000) * Linspace("x", 0, 1, 1000))
+    with Journal(store) as journal:
+        start = time.perf_counter()
+        table = StreamTable(store, "primary", geometry, journal)
+        table.declare({f"c{n}": Column("number") for n in range(10)})
+        assert time.perf_counter() - start < 0.5
+        data = {f"c{n}": n * 1.1 for n in range(10)}
+        table.put(0, seq_num=1, time=T0, data=data)
+        start = time.perf_counter()
+        for k in range(1, 1001):
+            table.put(k, seq_num=k + 1, time=T0, data=data)
+        assert time.perf_counter() - start < 0.5, "tens of microseconds a row, with room for CI"
+    sizes = [f.stat().st_size for f in (store / "primary" / "c0" / "c").rglob("*") if f.is_file()]
+    assert len(sizes) == 1
+    assert sizes[0] < 300_000
+
+
+# ------------------ fold
+
+
+def content(store):
+    return {
+        path.relative_to(store): path.read_bytes() for path in store.rglob("*") if path.is_file()
+    }
+
+
+def run(store, *, close):
+    with Journal(store) as journal:
+        journal.append("run", {"run_uid": "abc"})
+        table = StreamTable(store, "primary", GRID, journal)
+        table.declare({"x": Column("number"), "n": Column("integer"), "s": Column("string")})
+        for k in (0, 1, 5, 4, 1):
+            table.put(k, seq_num=k + 1, time=T0 + k, data={"x": k / 3, "n": k, "s": str(k)})
+        table.put(2, seq_num=7, time=T0, data={"x": None})
+        events = StreamTable(store, "monitor", ScanGeometry.events(), journal)
+        events.declare({"x": Column("number", units="mm"), "mca": Column("uint8", shape=(2,))})
+        for k in range(4):
+            data = {"x": k + 0.5, "mca": [k, 2 * k]}
+            events.put(k, seq_num=k + 1, time=T0, data=data, setpoints={"x": float(k)})
+        if close:
+            table.close()
+            events.close()
+
+
+def test_the_journal_alone_gives_the_arrays_that_a_whole_run_gives(tmp_path):
+    whole, torn = ZarrWriter(tmp_path / "a.zarr").path, ZarrWriter(tmp_path / "b.zarr").path
+    run(whole, close=True)
+    run(torn, close=False)
+    assert not opened(torn).equals(opened(whole)), "a second has not passed"
+    fold(torn)
+    for stream in ("primary", "monitor"):
+        assert opened(torn, stream).identical(opened(whole, stream))
+    once = content(torn)
+    fold(torn)
+    assert content(torn) == once
+
+
+def test_fold_passes_over_what_cannot_be_stored_and_says_so_once(store, caplog):
+    with Journal(store) as journal:
+        table = StreamTable(store, "primary", GRID, journal)
+        table.put(0, seq_num=1, time=T0, data={})
+        for payload in ({}, {"stream": "nowhere", "index": 1}, {"stream": "primary", "index": 99}):
+            journal.append("row", payload)
+        journal.append("stream", {"stream": "../evil", "geometry": GRID.to_dict()})
+        journal.append("from a later version", {})
+        table.put(1, seq_num=2, time=T0, data={})
+    fold(store)
+    assert opened(store)["seq_num"].values.ravel().tolist() == [1, 2, 0, 0, 0, 0]
+    assert len(caplog.messages) == 2
+    assert not (store.parent / "evil").exists()
+
+
+def test_fold_leaves_a_published_store_and_one_without_a_journal_alone(store):
+    fold(store)
+    run(store, close=True)
+    ZarrWriter(store).publish()
+    before = content(store)
+    fold(store)
+    assert content(store) == before
+
+
+def test_a_published_group_opens_by_path_and_as_a_tree_without_a_warning(store):
+    run(store, close=True)
+    for group in (store / "primary", store / "monitor", store):
+        write_document(group, consolidated(group))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        direct = xarray.open_zarr(store, group="primary").load()
+        tree = xarray.open_datatree(store, engine="zarr")
+        assert xarray.open_zarr(store / "primary").load().identical(direct)
+    assert set(tree.groups) == {"/", "/primary", "/monitor"}
+    assert tree["primary"].to_dataset().load().equals(direct)
+    assert "consolidated_metadata" in read_document(store)
