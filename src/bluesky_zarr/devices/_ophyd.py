@@ -1,0 +1,662 @@
+"""The one module that touches the internals of ophyd-async's detectors.
+
+ophyd-async asks a *data logic* for providers when a detector is prepared, keeps them until the next
+`stage()`, and waits for a counter to advance at each trigger. Runs, streams and positions are not
+known to it; they reach this module as placements, and a frame that arrives goes where the last
+placement said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from bluesky.protocols import Reading, StreamAsset
+from event_model import DataKey, StreamRange, compose_stream_resource
+from event_model.documents import StreamResource
+from ophyd_async.core import (
+    DetectorAcquireLogic,
+    DetectorDataLogic,
+    ReadableDataProvider,
+    StreamableDataProvider,
+    TriggerInfo,
+    soft_signal_r_and_setter,
+)
+
+from bluesky_zarr.geometry import ScanGeometry
+from bluesky_zarr.store import FrameSink, PathInfo, SourceInfo, ZarrWriter
+
+from ._cursor import Placement
+from ._scalars import LiveScalar
+from ._source import FrameFormat, FrameSource
+
+__all__ = ["AcquireGuard", "FrameDataLogic", "ScalarDataLogic"]
+
+#: More frames than any scan has: shown by the counter to end a wait that would never end.
+_RELEASE = 1 << 60
+#: More frames than anybody waits for at once.
+_STEP = 1 << 40
+#: How much a client of a catalog reads at once.
+_REQUEST_BYTES = 8 * 2**20
+#: How many setpoints a StreamResource may list.
+_MAX_LABELS = 10_000
+
+
+@dataclass(eq=False)
+class _Binding:
+    """One device's array in one stream of one run."""
+
+    info: PathInfo
+    format: FrameFormat
+    sink: FrameSink
+    geometry: ScanGeometry | None
+    resource: StreamResource
+    compose_datum: Callable[..., Any]
+    announced: bool = False
+    offered: bool = False
+    next: int = 0
+    closed: bool = False
+    order: deque[int] = field(default_factory=deque)
+    done: set[int] = field(default_factory=set)
+
+    def fits(self, frame: np.ndarray) -> bool:
+        """Whether a frame is what the source promised."""
+        return frame.shape == self.format.shape and frame.dtype == np.dtype(self.format.dtype)
+
+
+@dataclass
+class _Progress:
+    """Frames counted for ophyd-async, over every run of a stage.
+
+    `readable` counts frames in the order in which they came: workers may finish the second one
+    first, and a document that announced it would announce the first one as well. `taken` of these
+    went into documents or were forgotten; `pending` are on their way.
+    """
+
+    readable: int = 0
+    taken: int = 0
+    pending: deque[tuple[_Binding, int]] = field(default_factory=deque)
+
+
+def _frame_dims(format: FrameFormat) -> tuple[str, ...]:
+    if format.dims:
+        return format.dims
+    return (
+        ("z", "y", "x")[-len(format.shape) :]
+        if 0 < len(format.shape) <= 3
+        else tuple(f"d{i}" for i in range(len(format.shape)))
+    )
+
+
+def _request_shape(sink: FrameSink, itemsize: int) -> list[int]:
+    """What a catalog's client reads by one request: about 8 MB, where the frames are smaller.
+
+    Stored chunks are single frames or tiles of them: one request for each would take minutes for a
+    map of small frames.
+    """
+    frame = len(sink.source.shape)
+    scan = len(sink.shape) - frame
+    request = [1] * scan + list(sink.source.shape)
+    if math.prod(request) * itemsize > _REQUEST_BYTES:
+        request = list(sink.chunk_shape)
+    for axis in reversed(range(scan)):
+        room = _REQUEST_BYTES // (math.prod(request) * itemsize)
+        request[axis] = max(1, min(sink.shape[axis], room))
+        if request[axis] < sink.shape[axis]:
+            break
+    return request
+
+
+def _labels(geometry: ScanGeometry | None) -> list[dict[str, Any]]:
+    """The setpoints along the scan's dims, as a catalog takes them from a StreamResource.
+
+    A document is no place for the million positions of a long list: these are in the store only.
+    """
+    coordinates = [] if geometry is None else geometry.coordinates
+    if sum(len(c.values) for _, c in coordinates) > _MAX_LABELS:
+        return []
+    return [
+        {"dim": dim, "name": c.name, "values": c.values.tolist(), "units": c.units}
+        for dim, c in coordinates
+    ]
+
+
+class FrameDataLogic(DetectorDataLogic):
+    """Takes frames from a source to their place in the store, and says so in documents.
+
+    Parameters
+    ----------
+    source
+        Where frames come from; its `deliver` is connected to this logic.
+    path_info
+        Called with the data key's name at each first `prepare()` in a run and stream.
+    on_frame
+        Called with each good frame of a step scan, before it is written.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        path_info: Callable[[str], PathInfo],
+        on_frame: Callable[[np.ndarray, float], None] | None = None,
+    ) -> None:
+        self.source = source
+        source.deliver = self.deliver
+        source.fail = self._fail
+        self._path_info = path_info
+        self._on_frame = on_frame
+        self._lock = threading.RLock()
+        self._counting = threading.Lock()
+        self._opening = asyncio.Lock()
+        self._last: tuple[_Binding, int] | None = None
+        self.pauses = 0
+        self.pausing = False
+        self._bindings: dict[tuple[str, str], _Binding] = {}
+        self._binding: _Binding | None = None
+        self._placement: Placement | None = None
+        self._placed = False
+        self._offset = 0
+        self._quota = 0
+        self._trigger_info = TriggerInfo()
+        self._progress = _Progress()
+        self._error: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._datakey = ""
+        self.readable_signal, self._set_readable = soft_signal_r_and_setter(int, 0)
+
+    # -- the plan's side ---------------------------------------------------------------------
+
+    def prepared_for(self, trigger_info: TriggerInfo) -> None:
+        """Note what was asked for; refuse what an array of one frame per position cannot hold."""
+        if trigger_info.collections_per_event != 1:
+            raise ValueError(
+                f"'{self._datakey}' was prepared with collections_per_event="
+                f"{trigger_info.collections_per_event}, but one event is one frame in a Zarr "
+                "store: use number_of_events, or a scan axis, for several frames per point."
+            )
+        self._trigger_info = trigger_info
+
+    @property
+    def stepping(self) -> bool:
+        """Whether each frame is one event of its own, triggered by the plan."""
+        return self._trigger_info.number_of_events == 1
+
+    def place(self, placement: Placement | None) -> None:
+        """Say where the next frame belongs; None outside of runs."""
+        with self._lock:
+            if self.stepping:
+                self._forget_pending()
+            self._placement = placement
+            self._placed = placement is not None
+            self._offset = 0
+
+    def stream_resource_emitted(self, uid: str) -> None:
+        """A StreamResource came out of the RunEngine: it must not be sent again."""
+        for binding in self._bindings.values():
+            if binding.resource["uid"] == uid:
+                binding.announced = True
+
+    def retract(self) -> None:
+        """Take back the last frame: it turned out to belong elsewhere."""
+        with self._lock:
+            last, self._last = self._last, None
+            if last is not None:
+                binding, cell = last
+                binding.sink.retract(cell)
+                self._forget_pending()
+
+    def sync(self, run_uid: str) -> None:
+        """Force what a run wrote so far to disk; blocks."""
+        for key, binding in list(self._bindings.items()):
+            if key[0] == run_uid and not binding.closed:
+                binding.sink.drain()
+                binding.sink.sync()
+
+    def retire(self, run_uid: str) -> None:
+        """Write out and close what belongs to a run that ends; late frames are refused."""
+        with self._lock:
+            self._quota = 0
+            mine = {key: b for key, b in self._bindings.items() if key[0] == run_uid}
+            self._forget_pending()
+        errors: list[BaseException] = []
+        for key, binding in mine.items():
+            try:
+                self._close(binding)
+            except (OSError, ValueError, RuntimeError) as error:
+                errors.append(error)
+            del self._bindings[key]
+        with self._lock:
+            if self._binding in mine.values():
+                self._binding = None
+        if errors:
+            raise errors[0]
+
+    def _close(self, binding: _Binding) -> None:
+        binding.closed = True
+        try:
+            binding.sink.close()
+        finally:
+            binding.sink.notify = None
+
+    # -- ophyd-async's side ------------------------------------------------------------------
+
+    async def prepare_unbounded(self, datakey_name: str) -> StreamableDataProvider:
+        """Open the store, and give the provider of its documents."""
+        self._datakey = datakey_name
+        self._loop = asyncio.get_running_loop()
+        await self.bind()
+        return _StreamProvider(self)
+
+    async def stop(self) -> None:
+        """Refuse frames from now on, and wait for those under way.
+
+        Without a session nobody says when a run is over: the array is closed with the stage.
+        """
+        self._quota = 0
+        binding = self._binding
+        if binding is None or binding.closed:
+            return
+        if binding.info.run_uid:
+            await asyncio.to_thread(binding.sink.drain)
+        else:
+            await asyncio.to_thread(self.retire, "")
+
+    async def bind(self) -> _Binding:
+        """Open the array for the present run and stream, where it is not open yet."""
+        # A trigger that a pause cut off may still be opening it when the next one asks.
+        async with self._opening:
+            return await self._bind()
+
+    async def _bind(self) -> _Binding:
+        placement = self._placement
+        key = (placement.run_uid, placement.stream) if placement else ("", "")
+        binding = self._bindings.get(key)
+        if binding is None:
+            # Asked even without a placement: the provider knows best why there is no path.
+            info = self._path_info(self._datakey)
+            format = await self.source.frame_format()
+            binding = await asyncio.to_thread(self._open, info, format)
+            binding.sink.notify = lambda completed, b=binding: self._written(b)
+            self._bindings[key] = binding
+        self._binding = binding
+        return binding
+
+    def _open(self, info: PathInfo, format: FrameFormat) -> _Binding:
+        options = {k: info.extra[k] for k in ("codec", "layout", "durability") if k in info.extra}
+        writer = ZarrWriter(info.store_uri, **options)
+        dims = _frame_dims(format)
+        sink = writer.prepare(
+            SourceInfo(
+                name=self._datakey,
+                dtype=format.dtype,
+                shape=format.shape,
+                dims=dims,
+                units=format.units,
+                geometry=info.geometry,
+                extra=info.extra,
+            ),
+            key=info.array_key or self._datakey,
+            capacity=info.capacity,
+        )
+        geometry = info.geometry
+        growing = geometry is None or geometry.growing
+        bundle = compose_stream_resource(
+            mimetype=info.mimetype_hint,
+            uri=sink.uri,
+            data_key=self._datakey,
+            parameters={
+                "chunk_shape": _request_shape(sink, np.dtype(format.dtype).itemsize),
+                "scan_shape": [0] if geometry is None else list(geometry.shape),
+                "scan_dims": ["event"] if geometry is None else list(geometry.names),
+                "frame_shape": list(format.shape),
+                "growing": growing,
+                "coordinates": _labels(geometry),
+            },
+        )
+        return _Binding(
+            info=info,
+            format=format,
+            sink=sink,
+            geometry=None if growing else geometry,
+            resource=bundle.stream_resource_doc,
+            compose_datum=bundle.compose_stream_datum,
+        )
+
+    async def start(self) -> None:
+        """Get ready for the frames that the next start of the acquisition brings."""
+        self._raise_error()
+        binding = await self.bind()
+        with self._lock:
+            if binding.info.run_uid and self.stepping and not self._placed:
+                raise RuntimeError(
+                    f"Nobody said where the next frame of '{self._datakey}' belongs: it was "
+                    "triggered by something that the session does not see, a baseline perhaps. "
+                    "Take it out of there, and read it in the plan: after "
+                    "bluesky_zarr.plans.place(stream, index), index from 0."
+                )
+            self._placed = False
+            self._quota = 1 if self.stepping else _RELEASE
+
+    async def finish(self) -> None:
+        """Raise what went wrong since the start; called when the wait for frames is over."""
+        self._raise_error()
+        binding = self._binding
+        if binding is not None and not binding.closed and binding.sink.error is not None:
+            await asyncio.to_thread(binding.sink.drain)
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            self._show_count()
+            raise error
+
+    async def pause(
+        self, stop_acquiring: Callable[[], Any], under_way: Callable[[], Iterable[Any]]
+    ) -> None:
+        """Stop the exposure under way and end the wait for it: the RunEngine will repeat it.
+
+        `under_way` gives the statuses that are not done; all of them are when this returns.
+        """
+        self._quota = 0
+        self.pauses += 1
+        self.pausing = True
+        try:
+            await stop_acquiring()
+            await self._release(under_way)
+        finally:
+            self.pausing = False
+        binding = self._binding
+        if binding is not None and not binding.closed:
+            await asyncio.to_thread(binding.sink.drain)
+            if not binding.info.run_uid:
+                self._rewind(binding)
+        with self._lock:
+            self._forget_pending()
+        self._show_count()
+
+    async def _release(self, under_way: Callable[[], Iterable[Any]]) -> None:
+        shown = _RELEASE
+        while any(not status.done for status in under_way()):
+            # A trigger may be on its way to the counter still, and wait for more than it shows.
+            self._set_readable(shown)
+            shown += _STEP
+            await asyncio.sleep(0.001)
+
+    def _rewind(self, binding: _Binding) -> None:
+        # Without a session nobody repeats a placement: what was not announced is taken again.
+        binding.next -= len(self._progress.pending)
+        if binding.offered:
+            # Whether it came out of the RunEngine cannot be known here; a second one with a uid of
+            # its own and the same uri says nothing new to a reader.
+            bundle = compose_stream_resource(
+                mimetype=binding.resource["mimetype"],
+                uri=binding.resource["uri"],
+                data_key=binding.resource["data_key"],
+                parameters=binding.resource["parameters"],
+            )
+            binding.resource = bundle.stream_resource_doc
+            binding.compose_datum = bundle.compose_stream_datum
+            binding.announced = binding.offered = False
+
+    # -- the source's side, any thread -------------------------------------------------------
+
+    def deliver(self, frame: np.ndarray) -> None:
+        """Take one frame to its place. Blocks while storage is behind.
+
+        Raises
+        ------
+        ValueError
+            When the frame is not what the source promised. It is not stored.
+        RuntimeError
+            When nobody asked for a frame. It is not stored.
+        """
+        with self._lock:
+            binding = self._binding
+            if binding is None or binding.closed or self._quota <= 0:
+                # No error of the next point's: a camera that is being stopped may be late.
+                raise RuntimeError(
+                    f"'{self._datakey}' delivered a frame that nobody asked for: it is not "
+                    "stored. Trigger or kick off the detector first, and deliver one frame "
+                    "per exposure."
+                )
+            self._quota -= 1
+            stepping = self.stepping
+            try:
+                cell = self._next_cell(binding)
+            except IndexError as error:  # more frames than the scan has points
+                self._fail(error)
+                raise
+            self._offset += 1
+            binding.order.append(cell)
+            self._progress.pending.append((binding, cell))
+        now = time.time()
+        try:
+            if self._on_frame is not None and stepping and binding.fits(frame):
+                self._on_frame(frame, now)
+            # Not under the lock: this waits while storage is behind, the event loop must not.
+            binding.sink.write(frame, cell, copy=not self.source.fresh_frames, time=now)
+        except Exception as error:
+            with self._lock:
+                binding.order.remove(cell)
+                if (binding, cell) in self._progress.pending:
+                    self._progress.pending.remove((binding, cell))
+            self._fail(error)
+            raise
+        self._last = binding, cell
+
+    def _next_cell(self, binding: _Binding) -> int:
+        placement = self._placement
+        if placement is None:
+            cell = binding.next
+            binding.next += 1
+        elif self.stepping:
+            cell = placement.cell
+        else:
+            index = placement.index + self._offset
+            cell = index if binding.geometry is None else binding.geometry.flat(index)
+        return cell
+
+    def _written(self, binding: _Binding) -> None:
+        error = binding.sink.error
+        if error is not None:
+            self._fail(error)
+            return
+        with self._counting:
+            for start, stop in binding.sink.collect():
+                binding.done.update(range(start, stop))
+            while binding.order and binding.order[0] in binding.done:
+                binding.done.discard(binding.order.popleft())
+                self._progress.readable += 1
+        self._on_loop(self._show_count)
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._on_loop(lambda: self._set_readable(_RELEASE))
+
+    def _on_loop(self, function: Callable[[], None]) -> None:
+        # Soft signals may be set on the event loop's thread only.
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function)
+
+    def _show_count(self) -> None:
+        self._set_readable(self._progress.readable)
+
+    def _forget_pending(self) -> None:
+        self._progress.taken += len(self._progress.pending)
+        self._progress.pending.clear()
+
+    # -- documents ---------------------------------------------------------------------------
+
+    def data_keys(self) -> dict[str, DataKey]:
+        """What an event of the present array holds: one frame."""
+        binding = self._binding
+        if binding is None:
+            raise RuntimeError(f"'{self._datakey}' is described before prepare() opened its array.")
+        format = binding.format
+        key = DataKey(
+            source=binding.sink.uri,
+            shape=list(format.shape),
+            dtype="array" if format.shape else "number",
+            dtype_numpy=np.dtype(format.dtype).str,
+            external="STREAM:",
+            dims=[f"{self._datakey}_{dim}" for dim in _frame_dims(format)],
+        )
+        if format.units:
+            key["units"] = format.units
+        return {self._datakey: key}
+
+    def take_documents(self, frames: int) -> list[StreamAsset]:
+        """Documents of the frames up to the `frames`-th of the stage that were not taken yet.
+
+        One StreamDatum at most: the longest run of neighbours, whose `indices` are C-order
+        positions in the array. A row flown backwards is one range as well, once it is whole.
+        """
+        with self._lock:
+            count = min(frames - self._progress.taken, len(self._progress.pending))
+            if count <= 0:
+                return []
+            binding = self._progress.pending[0][0]
+            cells = [cell for b, cell in list(self._progress.pending)[:count] if b is binding]
+            cells = _neighbours(cells)
+            for _ in cells:
+                self._progress.pending.popleft()
+            self._progress.taken += len(cells)
+            documents: list[StreamAsset] = []
+            if not binding.announced:
+                documents.append(("stream_resource", binding.resource))
+                binding.offered = True
+                # A session reports what came out of the RunEngine; without one, once is enough.
+                binding.announced = not binding.info.run_uid
+            indices = StreamRange(start=min(cells), stop=max(cells) + 1)
+            documents.append(("stream_datum", binding.compose_datum(indices=indices)))
+            return documents
+
+
+def _neighbours(cells: Sequence[int]) -> Sequence[int]:
+    """The longest start of `cells` that climbs or falls by ones."""
+    if len(cells) < 2 or abs(step := cells[1] - cells[0]) != 1:
+        return cells[:1]
+    length = 2
+    while length < len(cells) and cells[length] - cells[length - 1] == step:
+        length += 1
+    return cells[:length]
+
+
+class _StreamProvider(StreamableDataProvider):
+    """ophyd-async's view of the frames: a counter, a description, documents."""
+
+    def __init__(self, logic: FrameDataLogic) -> None:
+        self._logic = logic
+        self.collections_written_signal = logic.readable_signal
+
+    async def make_datakeys(self, collections_per_event: int) -> dict[str, DataKey]:
+        return self._logic.data_keys()
+
+    async def make_stream_docs(
+        self, collections_written: int, collections_per_event: int
+    ) -> AsyncIterator[StreamAsset]:
+        for document in self._logic.take_documents(collections_written):
+            yield document
+
+
+class ScalarDataLogic(DetectorDataLogic):
+    """Scalars of the last frame as readings of each event of a step scan."""
+
+    def __init__(self, scalars: Sequence[LiveScalar]) -> None:
+        self._scalars = tuple(scalars)
+        self._values: dict[str, float] = {}
+        self._time = 0.0
+
+    def update(self, frame: np.ndarray, now: float) -> None:
+        """Compute the scalars of a new frame."""
+        self._values = {s.suffix: float(s.compute(frame)) for s in self._scalars}
+        self._time = now
+
+    async def prepare_single(self, datakey_name: str) -> ReadableDataProvider:
+        """Give the provider of the readings."""
+        return _ScalarProvider(self, datakey_name)
+
+    def get_hinted_fields(self, datakey_name: str) -> Sequence[str]:
+        """All of them: live tables and plots have something to show."""
+        return [f"{datakey_name}-{s.suffix}" for s in self._scalars]
+
+    def data_keys(self, name: str) -> dict[str, DataKey]:
+        """One number for each scalar."""
+        keys = {}
+        for scalar in self._scalars:
+            key = DataKey(
+                source=f"bluesky-zarr:{name}", dtype="number", shape=[], dtype_numpy="<f8"
+            )
+            if scalar.units:
+                key["units"] = scalar.units
+            keys[f"{name}-{scalar.suffix}"] = key
+        return keys
+
+    def readings(self, name: str) -> dict[str, Reading]:
+        """Of the last frame; NaN before the first."""
+        return {
+            f"{name}-{s.suffix}": Reading(
+                value=self._values.get(s.suffix, float("nan")), timestamp=self._time
+            )
+            for s in self._scalars
+        }
+
+
+class _ScalarProvider(ReadableDataProvider):
+    def __init__(self, logic: ScalarDataLogic, name: str) -> None:
+        self._logic = logic
+        self._name = name
+
+    async def make_datakeys(self) -> dict[str, DataKey]:
+        return self._logic.data_keys(self._name)
+
+    async def make_readings(self) -> dict[str, Reading]:
+        return self._logic.readings(self._name)
+
+
+class AcquireGuard(DetectorAcquireLogic):
+    """Around a camera's own acquire logic: the store is open before frames come, and an error of
+    storage fails the point at once.
+
+    ophyd-async ends each wait for frames with `wait_for_idle`: that is where errors are raised.
+    """
+
+    def __init__(self, logic: FrameDataLogic, camera: DetectorAcquireLogic | None) -> None:
+        self._logic = logic
+        self._camera = camera
+        self._pauses = 0
+
+    async def ensure_ready(self) -> None:
+        if self._camera is not None:
+            await self._camera.ensure_ready()
+
+    async def start_acquiring(self) -> None:
+        if self._logic.pausing:  # triggered just before the pause: it will be triggered again
+            self._pauses = -1
+            return
+        self._pauses = self._logic.pauses
+        await self._logic.start()
+        if self._camera is not None:
+            await self._camera.start_acquiring()
+
+    async def wait_for_idle(self) -> None:
+        if self._pauses != self._logic.pauses:
+            return  # a pause stopped this exposure, and the camera with it
+        await self._logic.finish()
+        if self._camera is not None:
+            try:
+                await self._camera.wait_for_idle()
+            except asyncio.CancelledError:
+                if self._pauses == self._logic.pauses:
+                    raise
+
+    async def ensure_stopped(self) -> None:
+        if self._camera is not None:
+            await self._camera.ensure_stopped()
