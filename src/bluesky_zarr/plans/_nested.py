@@ -1,0 +1,203 @@
+"""Nested scans of any depth, from a scanspec `Spec`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
+
+import bluesky.preprocessors as bpp
+from bluesky.protocols import Movable, Readable, Triggerable
+from bluesky.utils import CustomPlanMetadata, Msg, MsgGenerator, separate_devices, short_uid
+from scanspec.specs import Spec
+
+from bluesky_zarr.geometry import ScanGeometry, check_depth
+
+__all__ = ["nested_scan"]
+
+PerStep = Callable[[Sequence[Any], Mapping[Any, float], dict[Any, float | None]], Generator]
+
+
+def nested_scan(
+    detectors: Sequence[Readable],
+    spec: Spec[Any] | Mapping[str, Any],
+    *,
+    motors: Sequence[Movable] = (),
+    settle: Mapping[str, float] | None = None,
+    per_step: PerStep | None = None,
+    md: CustomPlanMetadata | None = None,
+) -> MsgGenerator[str]:
+    """Scan over nested axes, slowest first, and take one event at each point.
+
+    Points are made one by one while the scan runs: a million of them cost nothing before the
+    first move. Each point begins with a checkpoint.
+
+    Parameters
+    ----------
+    detectors
+        What is triggered and read at each point.
+    spec
+        A scanspec `Spec` whose axes are motors, or whose axes are names; or its ``serialize()``
+        output, which always has names.
+    motors
+        The motors, where the axes of `spec` are names.
+    settle
+        Seconds to wait after a motor moved, by the motor's name.
+    per_step
+        Takes the place of one point: ``per_step(detectors, step, pos_cache)`` as in bluesky's own
+        scans. It takes exactly one event in stream ``primary``.
+    md
+        Metadata for the start document.
+
+    Returns
+    -------
+    str
+        The run's uid.
+
+    Raises
+    ------
+    ValueError
+        For more than 10 dims, a motor used twice, an axis without a motor, a negative time.
+
+    Examples
+    --------
+    >>> from ophyd_async.core import init_devices
+    >>> from ophyd_async.sim import SimMotor
+    >>> from scanspec.specs import Linspace
+    >>> x, y = SimMotor(name="x"), SimMotor(name="y")
+    >>> plan = nested_scan([], Linspace(y, 0, 1, 3) * ~Linspace(x, 0, 1, 4))
+    >>> next(plan).command
+    'stage'
+    """
+    geometry = ScanGeometry.from_spec(spec)
+    check_depth(geometry)
+    by_name = _motors(spec, motors)
+    missing = [axis for axis in geometry.axes if axis not in by_name]
+    if missing:
+        raise ValueError(
+            f"No motor is called {', '.join(map(repr, missing))}: give the motors of the scan as "
+            f"motors=[...]. Known names: {', '.join(by_name) or 'none'}."
+        )
+    movers = {axis: by_name[axis] for axis in geometry.axes}
+    waits = _settle_times(settle, movers)
+    step_plan = per_step
+    metadata = _metadata(detectors, spec, geometry, movers, per_step, md)
+
+    @bpp.stage_decorator([*detectors, *movers.values()])
+    @bpp.run_decorator(md=metadata)
+    def inner() -> MsgGenerator[Any]:
+        if step_plan is None:
+            yield from _points(detectors, geometry, movers, waits)
+        else:
+            position_cache: dict[Any, float | None] = dict.fromkeys(movers.values())
+            for point in geometry.points():
+                step = {movers[axis]: value for axis, value in point.items()}
+                yield from step_plan(detectors, step, position_cache)
+
+    return (yield from inner())
+
+
+def _motors(spec: Spec[Any] | Mapping[str, Any], motors: Sequence[Movable]) -> dict[str, Movable]:
+    by_name = {str(getattr(motor, "name", motor)): motor for motor in motors}
+    if isinstance(spec, Spec):
+        by_name |= {axis.name: axis for axis in spec.axes() if isinstance(axis, Movable)}  # type: ignore[attr-defined]
+    return by_name
+
+
+def _settle_times(
+    settle: Mapping[str, float] | None, movers: Mapping[str, Movable]
+) -> dict[str, float]:
+    waits = dict(settle or {})
+    for axis, seconds in waits.items():
+        if axis not in movers:
+            raise ValueError(
+                f"settle names '{axis}', which this scan does not move. Axes: {', '.join(movers)}."
+            )
+        if not seconds >= 0:
+            raise ValueError(f"settle['{axis}'] is {seconds} s: a time to wait is not negative.")
+    return waits
+
+
+def _metadata(
+    detectors: Sequence[Any],
+    spec: Spec[Any] | Mapping[str, Any],
+    geometry: ScanGeometry,
+    movers: Mapping[str, Any],
+    per_step: PerStep | None,
+    md: CustomPlanMetadata | None,
+) -> dict[str, Any]:
+    serialized = spec.serialize() if isinstance(spec, Spec) else spec
+    # Per dim what bluesky's grid plans say per motor: its ends, and whether it is snaked.
+    extents = [
+        [float(dim.coordinates[0].values[0]), float(dim.coordinates[0].values[-1])]
+        for dim in geometry.dims
+        if dim.coordinates
+    ]
+    metadata: dict[str, Any] = {
+        "plan_name": "nested_scan",
+        "plan_args": {
+            "detectors": [repr(d) for d in detectors],
+            "spec": serialized,
+            "per_step": repr(per_step),
+        },
+        "scanspec": serialized,
+        "detectors": [d.name for d in detectors],
+        "motors": list(movers),
+        "shape": list(geometry.shape),
+        "extents": extents,
+        "snaking": [dim.snaked for dim in geometry.dims],
+        "num_points": geometry.size,
+        "num_intervals": geometry.size - 1,
+        "hints": {},
+        **(md or {}),
+    }
+    hints = dict(metadata["hints"])
+    fields = {axis: getattr(m, "hints", {}).get("fields", [axis]) for axis, m in movers.items()}
+    hints.setdefault(
+        "dimensions",
+        [
+            ([f for c in dim.coordinates for f in fields[c.name]], "primary")
+            for dim in geometry.dims
+            if dim.coordinates
+        ],
+    )
+    if all(len(dim.coordinates) == 1 for dim in geometry.dims):
+        hints.setdefault("gridding", "rectilinear")
+    metadata["hints"] = hints
+    return metadata
+
+
+def _points(
+    detectors: Sequence[Any],
+    geometry: ScanGeometry,
+    movers: Mapping[str, Any],
+    waits: Mapping[str, float],
+) -> MsgGenerator[None]:
+    # Messages are made by hand: a stub costs a stack trace, ten of them a point. Each is a new one:
+    # bluesky's plan_mutator lets a message that it has seen before pass unseen.
+    devices = separate_devices([*detectors, *movers.values()])
+    triggered = [device for device in devices if isinstance(device, Triggerable)]
+    last: dict[str, float] = {}
+    for point in geometry.points():
+        yield Msg("checkpoint")
+        moved = [axis for axis, value in point.items() if last.get(axis) != value]
+        if moved:
+            group = short_uid("set")
+            for axis in moved:
+                yield Msg("set", movers[axis], point[axis], group=group)
+            yield Msg("wait", None, group=group)
+            last.update(point)
+            if pause := max((waits.get(axis, 0.0) for axis in moved), default=0.0):
+                yield Msg("sleep", None, pause)
+        if triggered:
+            group = short_uid("trigger")
+            for device in triggered:
+                yield Msg("trigger", device, group=group)
+            yield Msg("wait", None, group=group)
+        yield Msg("create", name="primary")
+        try:
+            for device in devices:
+                yield Msg("read", device)
+        except Exception:
+            yield Msg("drop")
+            raise
+        yield Msg("save")

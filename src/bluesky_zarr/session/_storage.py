@@ -1,0 +1,239 @@
+"""`Storage`: the one object that a startup script holds."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bluesky.run_engine import RunEngine
+from bluesky.utils import Msg, MsgGenerator
+
+from bluesky_zarr.devices import Cursor, Placement, WritableDevice
+from bluesky_zarr.store import store_path
+
+from ._config import StorageConfig
+from ._placer import Placer
+from ._provider import OphydRunPathProvider, RunPathProvider, SessionPathProvider
+from ._recorder import RunRecorder
+
+__all__ = ["Storage"]
+
+
+class Storage:
+    """Every run of a RunEngine becomes one N-D Zarr store, published when the run stops.
+
+    Parameters
+    ----------
+    base_uri
+        Directory of the stores, ``file:///data/2026-11``; or a whole `StorageConfig`.
+    **options
+        Further fields of `StorageConfig`.
+
+    Raises
+    ------
+    ValueError
+        For a URI that is not one, unknown options, names that leave the base directory.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> storage = Storage(tempfile.mkdtemp())
+    >>> storage.path_provider("cam")
+    Traceback (most recent call last):
+    ...
+    RuntimeError: 'cam' has no place to write: no run is open. ...
+    """
+
+    def __init__(self, base_uri: str | StorageConfig, **options: Any) -> None:
+        if isinstance(base_uri, StorageConfig):
+            if options:
+                raise ValueError(
+                    f"{', '.join(options)}: give options to StorageConfig, or a base URI with "
+                    "options to Storage, not both."
+                )
+            self.config = base_uri
+        else:
+            self.config = StorageConfig(base_uri=str(base_uri), **options)
+        self.base = store_path(self.config.base_uri)
+        self.cursor = Cursor(self._place)
+        self._devices: set[WritableDevice] = set()
+        self._open: dict[str, RunRecorder] = {}
+        self._descriptors: dict[str, RunRecorder] = {}
+        self._last: RunRecorder | None = None
+        self._placer = Placer(self.cursor, lambda: self._devices, self._open.__getitem__)
+        self._attached: set[int] = set()
+        self._seen: Any = None
+        self._path_provider = SessionPathProvider(self._provider)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Storage:
+        """A session configured by a YAML file; see `StorageConfig`."""
+        return cls(StorageConfig.from_yaml(path))
+
+    # -- what a startup script calls -----------------------------------------------------------
+
+    def attach(self, RE: RunEngine) -> None:
+        """Do all that a RunEngine session needs: documents, positions, publication.
+
+        Raises
+        ------
+        OSError
+            When the base directory cannot be made or written, before any scan depends on it.
+        """
+        self._make_base()
+        if id(RE) in self._attached:
+            return
+        self._attached.add(id(RE))
+        RE.subscribe(self._document)
+        # First of all preprocessors: those that follow wrap around it, so that the messages that
+        # they add (baselines, for one) are not taken for points of the scan.
+        RE.preprocessors.insert(0, self._placer)
+
+    def wrap(self, plan: Any) -> MsgGenerator[Any]:
+        """The same for one plan, where nobody can attach: ``RE(storage.wrap(plan))``."""
+        if not self._attached:
+            self._make_base()
+            # A callable of its own: the RunEngine forgets this one with the plan, and would forget
+            # what attach() subscribed in the meantime as well.
+            yield Msg("subscribe", None, lambda name, doc: self._document(name, doc), "all")
+        return (yield from self._placer(plan))
+
+    def inject(self, *devices: WritableDevice) -> None:
+        """Give devices this session's path provider, and their positions."""
+        for device in devices:
+            if not isinstance(device, WritableDevice):
+                raise TypeError(
+                    f"{device!r} is not a WritableDevice and cannot write Zarr stores by itself; "
+                    "its readings are stored without being injected. For a detector that writes "
+                    "files use path_provider=storage.ophyd_provider()."
+                )
+            device.path_provider = self._path_provider
+            self._devices.add(device)
+
+    @property
+    def path_provider(self) -> SessionPathProvider:
+        """What `inject` gives to devices."""
+        return self._path_provider
+
+    def ophyd_provider(self) -> OphydRunPathProvider:
+        """A path provider for ophyd-async's own detectors: their files land beside the store."""
+        return OphydRunPathProvider(self._newest_path)
+
+    @property
+    def last_path(self) -> Path:
+        """The newest run's store.
+
+        Raises
+        ------
+        RuntimeError
+            Before the first run that stored anything.
+        """
+        if self._last is None:
+            raise RuntimeError("No run of this session has stored anything yet.")
+        return self._last.path
+
+    def _make_base(self) -> None:
+        advice = "give the storage another base_uri, or this user the right to write there"
+        try:
+            self.base.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise type(error)(
+                error.errno,
+                f"cannot make the directory of the stores ({error.strerror}); {advice}",
+                str(self.base),
+            ) from error
+        if not os.access(self.base, os.W_OK | os.X_OK):
+            raise PermissionError(
+                errno.EACCES,
+                f"the directory of the stores cannot be written; {advice}",
+                str(self.base),
+            )
+
+    # -- the run of the moment -----------------------------------------------------------------
+
+    def _place(self, placement: Placement) -> None:
+        for device in self._devices:
+            device.place(placement)
+
+    def _current(self, name: str) -> RunRecorder:
+        placement = self.cursor.placement
+        recorder = None if placement is None else self._open.get(placement.run_uid)
+        if recorder is not None:
+            return recorder
+        if self._open:
+            raise RuntimeError(
+                f"Nobody said where a frame of '{name}' belongs: it was triggered by something "
+                "that this session does not see, a baseline perhaps. Take it out of there, and "
+                "read it in the plan: after bluesky_zarr.plans.place(stream, index), index from 0."
+            )
+        raise RuntimeError(
+            f"'{name}' has no place to write: no run is open. Prepare and trigger it between "
+            "open_run and close_run, in a RunEngine that storage.attach(RE) has seen, or in a plan "
+            "that storage.wrap(plan) wraps."
+        )
+
+    def _newest_path(self, name: str) -> Path:
+        if not self._open:
+            raise RuntimeError(
+                f"'{name}' has no place to write: no run is open. Prepare it between open_run and "
+                "close_run, in a RunEngine that storage.attach(RE) has seen."
+            )
+        recorder = next(reversed(self._open.values()))
+        recorder.open()
+        return recorder.path
+
+    def _provider(self, name: str) -> RunPathProvider:
+        recorder = self._current(name)
+        placement = self.cursor.placement
+        return recorder.provider("primary" if placement is None else placement.stream)
+
+    def _new_path(self, start: Mapping[str, Any]) -> Path:
+        path = self.base / self.config.store_name(start)
+        number = 2
+        while (
+            path.exists() or path.is_symlink() or any(r.path == path for r in self._open.values())
+        ):
+            path = path.with_name(
+                f"{path.name.removesuffix('.zarr').rsplit('~', 1)[0]}~{number}.zarr"
+            )
+            number += 1
+        return path
+
+    # -- documents -----------------------------------------------------------------------------
+
+    def _document(self, name: str, doc: Any) -> None:
+        if doc is self._seen:  # subscribed twice, by attach and by a wrap before it
+            return
+        self._seen = doc
+        match name:
+            case "start":
+                self._open[doc["uid"]] = RunRecorder(
+                    self.config, doc, self._new_path(doc), self._devices
+                )
+            case "descriptor":
+                recorder = self._open[doc["run_start"]]
+                self._descriptors[doc["uid"]] = recorder
+                recorder.descriptor(doc)
+                self._last = recorder
+            case "event":
+                self._descriptors[doc["descriptor"]].event(doc, self.cursor)
+            case "event_page":
+                self._descriptors[doc["descriptor"]].event_page(doc, self.cursor)
+            case "stream_resource":
+                for device in self._devices:
+                    device.stream_resource_emitted(doc["uid"])
+            case "stream_datum":
+                self._descriptors[doc["descriptor"]].stream_datum(doc)
+            case "stop":
+                self._stop(doc)
+
+    def _stop(self, doc: Mapping[str, Any]) -> None:
+        recorder = self._open.pop(doc["run_start"])
+        for uid in [u for u, r in self._descriptors.items() if r is recorder]:
+            del self._descriptors[uid]
+        if recorder.opened:
+            self._last = recorder
+        recorder.stop(doc)
