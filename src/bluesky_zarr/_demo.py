@@ -1,0 +1,150 @@
+"""What ``bluesky-zarr demo`` does: the main job on a simulated beamline, from camera to picture."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["load_profile", "run_demo"]
+
+
+def load_profile(name: str) -> ModuleType:
+    """Load a file of the reference profile, as a startup script is loaded: by its path.
+
+    >>> load_profile("plans/mapping").map_energies.__name__
+    'map_energies'
+    """
+    here = Path(__file__).resolve().parent
+    # A wheel carries the profile inside the package, a checkout beside it.
+    for root in (here / "profile", here.parents[1]):
+        path = root / f"{name}.py"
+        if path.is_file():
+            break
+    else:
+        raise FileNotFoundError(
+            f"The reference profile has no {name}.py beside {here}; reinstall bluesky-zarr."
+        )
+    module_name = f"bluesky_zarr_profile_{name.replace('/', '_')}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_demo(directory: Path, say: Callable[[str], None]) -> Path:
+    """Scan, publish, read back through Tiled and xarray, and draw.
+
+    Parameters
+    ----------
+    directory
+        Where the stores, the catalog and the picture go.
+    say
+        Called with each line for the user.
+
+    Returns
+    -------
+    Path
+        The picture.
+
+    Raises
+    ------
+    ImportError
+        When the ``demo`` extra is not installed.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import numpy as np
+    from bluesky.run_engine import RunEngine
+
+    import bluesky_zarr as bz
+    from bluesky_zarr.catalog import serve
+    from bluesky_zarr.store import inspect, validate
+
+    directory.mkdir(parents=True, exist_ok=True)
+    RE = RunEngine()
+    storage = bz.Storage(f"file://{directory}/stores")
+    storage.attach(RE)
+
+    beamline = load_profile("devices/beamline").make_beamline()
+    plans = load_profile("plans/mapping")
+    storage.inject(beamline.cam, beamline.cam2)
+
+    with serve(directory / "catalog", readable_storage=[storage.base]) as server:
+        say(f"Tiled serves the catalog at {server.uri}")
+        RE.subscribe(server.writer(batch_size=100))
+        RE.subscribe(bz.ScanProgress())
+        RE(
+            plans.map_energies(
+                [beamline.cam, beamline.cam2, beamline.diode],
+                beamline.mono,
+                beamline.y,
+                beamline.x,
+            )
+        )
+        path = storage.last_path
+        say(f"\nThe store: {path}\n{inspect(path)}\n{validate(path, deep=True)}")
+
+        uid = bz.open(path).attrs["run_uid"]
+        run = server.client()[uid]
+        array = run["primary"]["cam"]
+        say(f"\nThrough Tiled:  {uid[:8]}/primary/cam {array.shape} {tuple(array.dims)}")
+        primary = bz.open(path)["primary"].to_dataset()
+        cam = primary["cam"]
+        say(f"Through xarray: {dict(cam.sizes)} {cam.dtype}")
+        middle = {
+            dim: size // 2 for dim, size in cam.sizes.items() if dim in primary["cam-sum"].dims
+        }
+        frame = cam.isel(middle)
+        index = tuple(middle.values())
+        same = np.array_equal(np.asarray(array[index]), frame.values)
+        say(f"The same frame through both: {'yes' if same else 'NO'}")
+
+        picture = directory / "map.png"
+        _draw(primary, frame, picture)
+        say(f"The picture: {picture}")
+        say(f"Open it again: import bluesky_zarr as bz; bz.open('{path}')['primary']")
+    return picture
+
+
+def _draw(primary: xr.Dataset, frame: xr.DataArray, picture: Path) -> None:
+    """Maps of the sum at each energy, the spectrum of the whole map, and one frame of it."""
+    import matplotlib.pyplot as plt
+
+    sums = primary["cam-sum"]
+    slow, rows, columns = sums.dims
+    number = sums.sizes[slow]
+    figure = plt.figure(figsize=(2.3 * number, 5.4), layout="constrained")
+    grid = figure.add_gridspec(2, number, height_ratios=[1, 1.15])
+    low, high = float(sums.min()), float(sums.max())
+    image = None
+    for i in range(number):
+        axes = figure.add_subplot(grid[0, i])
+        image = axes.pcolormesh(
+            primary[columns], primary[rows], sums.isel({slow: i}), vmin=low, vmax=high
+        )
+        axes.set_title(f"{slow} = {float(primary[slow][i]):.2f}", fontsize=9)
+        axes.set_xlabel(str(columns))
+        axes.set_ylabel(str(rows) if i == 0 else "")
+        axes.set_aspect("equal")
+    if image is not None:
+        figure.colorbar(image, ax=figure.axes, label="cam-sum", shrink=0.8)
+    spectrum = figure.add_subplot(grid[1, : number // 2])
+    spectrum.plot(primary[slow], sums.mean([rows, columns]), "o-")
+    spectrum.set(xlabel=str(slow), ylabel="mean cam-sum", title="Spectrum of the whole map")
+    one = figure.add_subplot(grid[1, number // 2 :])
+    one.imshow(frame, cmap="magma")
+    place = ", ".join(f"{d} = {float(frame[d]):.2f}" for d in (slow, rows, columns))
+    one.set(title=f"The frame at {place}", xlabel="cam_x", ylabel="cam_y")
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)

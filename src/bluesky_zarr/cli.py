@@ -1,0 +1,97 @@
+"""The command line: ``bluesky-zarr demo | inspect | validate | recover``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="N-D Zarr stores from bluesky runs: try, look, check, repair.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+StorePath = Annotated[Path, typer.Argument(metavar="PATH", help="A store: /data/scan.zarr")]
+
+
+@app.command()
+def demo(
+    directory: Annotated[
+        Path, typer.Option("--directory", help="Where the stores and the picture go.")
+    ] = Path("demo-data"),
+) -> None:
+    """Run a nested scan on a simulated beamline, and read it back through Tiled and xarray."""
+    from ._demo import run_demo
+
+    try:
+        run_demo(directory.absolute(), typer.echo)
+    except ImportError as error:
+        typer.echo(
+            f"The demo needs more than the core: {error}. "
+            "Install it with: pip install 'bluesky-zarr[demo]'",
+            err=True,
+        )
+        raise typer.Exit(2) from error
+
+
+@app.command()
+def inspect(path: StorePath) -> None:
+    """Show what a store holds: arrays, dims, chunks, status, frames, size."""
+    from .store import inspect as inspect_store
+
+    _or_exit(lambda: typer.echo(str(inspect_store(path))))
+
+
+@app.command()
+def validate(
+    path: StorePath,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every chunk, and check its checksum.")
+    ] = False,
+) -> None:
+    """Check a store. Exit status 1 when something is wrong."""
+    from .store import validate as validate_store
+
+    def check() -> None:
+        report = validate_store(path, deep=deep)
+        typer.echo(str(report))
+        if not report:
+            raise typer.Exit(1)
+
+    _or_exit(check)
+
+
+@app.command()
+def recover(
+    path: StorePath,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
+    ] = False,
+) -> None:
+    """Publish what a crash left. Nothing is deleted."""
+    from .store import recover as recover_store
+
+    def repair() -> None:
+        report = recover_store(path, dry_run=dry_run)
+        typer.echo(str(report))
+        if not report:
+            raise typer.Exit(1)
+
+    _or_exit(repair)
+
+
+def _or_exit(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, typer.Exit):
+            raise
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from error
