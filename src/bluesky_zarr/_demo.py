@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -133,18 +133,31 @@ def _draw(primary: xr.Dataset, frame: xr.DataArray, picture: Path) -> None:
         image = axes.pcolormesh(
             primary[columns], primary[rows], sums.isel({slow: i}), vmin=low, vmax=high
         )
-        axes.set_title(f"{slow} = {float(primary[slow][i]):.2f}", fontsize=9)
-        axes.set_xlabel(str(columns))
-        axes.set_ylabel(str(rows) if i == 0 else "")
+        axes.set_title(_place(primary, slow, i), fontsize=9)
+        axes.set_xlabel(_label(primary, columns))
+        axes.set_ylabel(_label(primary, rows) if i == 0 else "")
         axes.set_aspect("equal")
     if image is not None:
         figure.colorbar(image, ax=figure.axes, label="cam-sum", shrink=0.8)
     spectrum = figure.add_subplot(grid[1, : number // 2])
     spectrum.plot(primary[slow], sums.mean([rows, columns]), "o-")
-    spectrum.set(xlabel=str(slow), ylabel="mean cam-sum", title="Spectrum of the whole map")
+    spectrum.set(
+        xlabel=_label(primary, slow), ylabel="mean cam-sum", title="Spectrum of the whole map"
+    )
     one = figure.add_subplot(grid[1, number // 2 :])
     one.imshow(frame, cmap="magma")
     place = ", ".join(f"{d} = {float(frame[d]):.2f}" for d in (slow, rows, columns))
-    one.set(title=f"The frame at {place}", xlabel="cam_x", ylabel="cam_y")
+    one.set_title(f"The frame at {place}", fontsize=10)
+    one.set(xlabel="cam_x [pixel]", ylabel="cam_y [pixel]")
     figure.savefig(picture, dpi=110)
     plt.close(figure)
+
+
+def _label(primary: xr.Dataset, name: Hashable) -> str:
+    units = primary[name].attrs.get("units")
+    return f"{name} [{units}]" if units else str(name)
+
+
+def _place(primary: xr.Dataset, name: Hashable, index: int) -> str:
+    units = primary[name].attrs.get("units", "")
+    return f"{name} = {float(primary[name][index]):.2f} {units}"

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from ophyd_async.core import AsyncStatus, StandardDetector, TriggerInfo, WatchableAsyncStatus
+from ophyd_async.core import (
+    DEFAULT_TIMEOUT,
+    AsyncStatus,
+    DeviceMock,
+    StandardDetector,
+    TriggerInfo,
+    WatchableAsyncStatus,
+)
 
 from bluesky_zarr.store import PathInfo, PathProvider, store_uri
 
@@ -44,6 +51,7 @@ class WritableDevice(StandardDetector):
 
     path_provider: PathProvider | None = None
     _frames: FrameDataLogic | None = None
+    _connected = False
     _under_way: Sequence[AsyncStatus | WatchableAsyncStatus[int]] = ()
 
     def add_frame_source(
@@ -90,16 +98,32 @@ class WritableDevice(StandardDetector):
             "or an ophyd_async.core.PathInfo."
         )
 
+    async def connect(
+        self,
+        mock: bool | DeviceMock = False,
+        timeout: float = DEFAULT_TIMEOUT,
+        force_reconnect: bool = False,
+    ) -> None:
+        """Connect the device and its signals; `init_devices` calls this."""
+        await super().connect(mock, timeout, force_reconnect)
+        self._connected = True
+
     def prepare(self, value: TriggerInfo) -> AsyncStatus:
         """Set up triggers, and open the array that the next frames go to.
 
         Raises
         ------
         RuntimeError
-            Without a path provider; outside of a run, when a session places the frames.
+            Before the device is connected; without a path provider; outside of a run, when a
+            session places the frames.
         ValueError
             For more than one collection per event.
         """
+        if not self._connected:
+            raise RuntimeError(
+                f"'{self.name}' is not connected: make it inside of `with init_devices():`, or "
+                "connect it with RE(ophyd_async.plan_stubs.ensure_connected(device))."
+            )
         self._logic().prepared_for(value)
         return self._track(super().prepare(value))
 
