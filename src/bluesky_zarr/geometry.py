@@ -10,16 +10,17 @@ from __future__ import annotations
 import math
 import operator
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 from scanspec.core import Dimension, SnakedDimension
 from scanspec.specs import Spec
+
+from bluesky_zarr._stock_plans import Level, levels_of, num_points, refuse_repeated
 
 __all__ = [
     "MAX_DIMS",
@@ -177,7 +178,7 @@ class ScanGeometry:
             )
         if len(set(self.names)) < len(self.dims):
             raise ValueError(f"the dims are named {self.names}; give each a name of its own")
-        _refuse_repeated(self.axes)
+        refuse_repeated(self.axes)
         first, *inner = self.dims
         if self.growing and (inner or first.coordinates or first.snaked):
             raise ValueError(
@@ -395,7 +396,7 @@ class ScanGeometry:
         if not isinstance(spec, Spec):
             spec = Spec.deserialize(spec)
         # Before scanspec asserts it of zipped axes, and because it does not look at nested ones.
-        _refuse_repeated(map(_axis_name, spec.axes()))
+        refuse_repeated(map(_axis_name, spec.axes()))
         try:
             stack = spec.calculate()
         except (AssertionError, ValueError) as error:
@@ -424,7 +425,7 @@ class ScanGeometry:
         (('x', Coordinate(name='x', values=array([0. , 0.5, 1. ]), units='')),)
 
         """
-        num = _num_points(doc)
+        num = num_points(doc)
         try:
             geometry = cls._described(doc)
         except (KeyError, TypeError, ValueError):
@@ -440,10 +441,8 @@ class ScanGeometry:
         """Return what a start document describes; None or an error if it does not."""
         if "scanspec" in doc:
             return cls.from_spec(doc["scanspec"])
-        read = _STOCK_PLANS.get(str(doc.get("plan_name")).removeprefix("rel_"))
-        if read is None or str(doc["plan_args"]["per_step"]) != "None":
-            return None
-        return cls(_name_dims(read(doc)))
+        levels = levels_of(doc)
+        return None if levels is None else cls(_name_dims(levels))
 
 
 def check_depth(geometry: ScanGeometry) -> None:
@@ -461,15 +460,7 @@ def check_depth(geometry: ScanGeometry) -> None:
         )
 
 
-class _Level(NamedTuple):
-    """A dim that has no name yet."""
-
-    positions: Mapping[str, Any]
-    size: int
-    snaked: bool = False
-
-
-def _name_dims(levels: Iterable[_Level]) -> tuple[Dim, ...]:
+def _name_dims(levels: Iterable[Level]) -> tuple[Dim, ...]:
     levels = list(levels)
     # An axis keeps its name, whatever the others are called when joined.
     taken = {axis for level in levels for axis in level.positions}
@@ -489,15 +480,6 @@ def _name_dims(levels: Iterable[_Level]) -> tuple[Dim, ...]:
     return tuple(dims)
 
 
-def _refuse_repeated(names: Iterable[str]) -> None:
-    repeated = [name for name, times in Counter(names).items() if times > 1]
-    if repeated:
-        raise ValueError(
-            f"motor {', '.join(map(repr, repeated))} is used more than once in the scan; "
-            "move each motor in one dim only (Concat joins several ranges of one motor)"
-        )
-
-
 def _axis_name(axis: Any) -> str:
     name = axis if isinstance(axis, str) else getattr(axis, "name", None)
     if not isinstance(name, str) or not name:
@@ -505,84 +487,6 @@ def _axis_name(axis: Any) -> str:
     return name
 
 
-def _level(dimension: Dimension[Any]) -> _Level:
+def _level(dimension: Dimension[Any]) -> Level:
     positions = {_axis_name(axis): values for axis, values in dimension.midpoints.items()}
-    return _Level(positions, len(dimension), isinstance(dimension, SnakedDimension))
-
-
-# The stock plans of bluesky. Their `plan_args` hold the repr of each motor followed by its
-# arguments, and `motors` the names in the same order (bluesky.plans, 1.15).
-
-
-def _num_points(doc: Mapping[str, Any]) -> int | None:
-    try:
-        num = operator.index(doc["num_points"])
-    except (KeyError, TypeError):
-        return None
-    return num if num > 0 else None
-
-
-def _arguments(doc: Mapping[str, Any], args: Sequence[Any], per_motor: int) -> list[Sequence[Any]]:
-    """Cut the arguments into one sequence per motor: its name, its repr, and what follows."""
-    motors = list(doc["motors"])
-    if not motors or len(args) != per_motor * len(motors):
-        raise ValueError(f"{len(args)} arguments for {len(motors)} motors")
-    _refuse_repeated(motors)
-    return [[motor, *args[per_motor * i : per_motor * (i + 1)]] for i, motor in enumerate(motors)]
-
-
-def _scan(doc: Mapping[str, Any]) -> list[_Level]:
-    num = operator.index(doc["plan_args"]["num"])
-    axes = _arguments(doc, doc["plan_args"]["args"], 3)
-    return [_Level({axis: np.linspace(start, stop, num) for axis, _, start, stop in axes}, num)]
-
-
-def _list_scan(doc: Mapping[str, Any]) -> list[_Level]:
-    axes = _arguments(doc, doc["plan_args"]["args"], 2)
-    return [_Level({axis: values for axis, _, values in axes}, len(axes[0][2]))]
-
-
-def _grid_scan(doc: Mapping[str, Any]) -> list[_Level]:
-    args = list(doc["plan_args"]["args"])
-    args.insert(4, False)  # The slowest motor has no word about snaking.
-    return [
-        _Level({axis: np.linspace(start, stop, num)}, num, bool(snaked))
-        for axis, _, start, stop, num, snaked in _arguments(doc, args, 5)
-    ]
-
-
-def _list_grid_scan(doc: Mapping[str, Any]) -> list[_Level]:
-    axes = _arguments(doc, doc["plan_args"]["args"], 2)
-    snaked = _snaked(str(doc["snake_axes"]), [representation for _, representation, _ in axes])
-    return [
-        _Level({axis: values}, len(values), representation in snaked)
-        for axis, representation, values in axes
-    ]
-
-
-def _snaked(snake_axes: str, motors: Sequence[str]) -> set[str]:
-    """Find which motors, given by their repr, are in the repr of `list_grid_scan`'s snake_axes."""
-    if snake_axes in ("False", "None"):
-        return set()
-    if snake_axes == "True":
-        return set(motors)
-    if snake_axes[:1] not in ("[", "(", "{") or len(set(motors)) < len(motors):
-        raise ValueError(f"cannot tell which of the motors {motors} are in {snake_axes}")
-    found: set[str] = set()
-    rest = snake_axes[1:-1]
-    while rest:
-        # Whole items only: the repr of a motor "x" may also be in that of a motor "x2".
-        match = next((m for m in motors if rest == m or rest.startswith(f"{m},")), None)
-        if match is None:
-            raise ValueError(f"cannot tell which of the motors {motors} are in {snake_axes}")
-        found.add(match)
-        rest = rest[len(match) :].removeprefix(",").lstrip()
-    return found
-
-
-_STOCK_PLANS: dict[str, Callable[[Mapping[str, Any]], list[_Level]]] = {
-    "scan": _scan,
-    "list_scan": _list_scan,
-    "grid_scan": _grid_scan,
-    "list_grid_scan": _list_grid_scan,
-}
+    return Level(positions, len(dimension), isinstance(dimension, SnakedDimension))

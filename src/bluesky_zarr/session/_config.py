@@ -53,9 +53,9 @@ class StorageConfig(BaseSettings):
         default="blosc-zstd-1",
         description='"none", "lz4", "zstd-N", "blosc-lz4-N" or "blosc-zstd-N"',
     )
-    durability: Literal["page"] = Field(
+    durability: Literal["page", "flush"] = Field(
         default="page",
-        description="When bytes are forced to disk: at publication",
+        description="When bytes are forced to disk: at publication, or about once a second as well",
     )
     publication: Literal["stop", "manual"] = Field(
         default="stop", description="Publish a store on its run's stop document, or by hand"
