@@ -9,7 +9,6 @@ placement said.
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
 from collections import deque
@@ -19,8 +18,7 @@ from typing import Any
 
 import numpy as np
 from bluesky.protocols import Reading, StreamAsset
-from event_model import DataKey, StreamRange, compose_stream_resource
-from event_model.documents import StreamResource
+from event_model import DataKey
 from ophyd_async.core import (
     DetectorAcquireLogic,
     DetectorDataLogic,
@@ -30,12 +28,12 @@ from ophyd_async.core import (
     soft_signal_r_and_setter,
 )
 
-from bluesky_zarr.geometry import ScanGeometry
-from bluesky_zarr.store import FrameSink, PathInfo, SourceInfo, ZarrWriter
+from bluesky_zarr.store import PathInfo
 
+from ._binding import Binding
 from ._cursor import Placement
 from ._scalars import LiveScalar
-from ._source import FrameFormat, FrameSource
+from ._source import FrameSource
 
 __all__ = ["AcquireGuard", "FrameDataLogic", "ScalarDataLogic"]
 
@@ -43,32 +41,6 @@ __all__ = ["AcquireGuard", "FrameDataLogic", "ScalarDataLogic"]
 _RELEASE = 1 << 60
 #: More frames than anybody waits for at once.
 _STEP = 1 << 40
-#: How much a client of a catalog reads at once.
-_REQUEST_BYTES = 8 * 2**20
-#: How many setpoints a StreamResource may list.
-_MAX_LABELS = 10_000
-
-
-@dataclass(eq=False)
-class _Binding:
-    """One device's array in one stream of one run."""
-
-    info: PathInfo
-    format: FrameFormat
-    sink: FrameSink
-    geometry: ScanGeometry | None
-    resource: StreamResource
-    compose_datum: Callable[..., Any]
-    announced: bool = False
-    offered: bool = False
-    next: int = 0
-    closed: bool = False
-    order: deque[int] = field(default_factory=deque)
-    done: set[int] = field(default_factory=set)
-
-    def fits(self, frame: np.ndarray) -> bool:
-        """Whether a frame is what the source promised."""
-        return frame.shape == self.format.shape and frame.dtype == np.dtype(self.format.dtype)
 
 
 @dataclass
@@ -82,50 +54,7 @@ class _Progress:
 
     readable: int = 0
     taken: int = 0
-    pending: deque[tuple[_Binding, int]] = field(default_factory=deque)
-
-
-def _frame_dims(format: FrameFormat) -> tuple[str, ...]:
-    if format.dims:
-        return format.dims
-    return (
-        ("z", "y", "x")[-len(format.shape) :]
-        if 0 < len(format.shape) <= 3
-        else tuple(f"d{i}" for i in range(len(format.shape)))
-    )
-
-
-def _request_shape(sink: FrameSink, itemsize: int) -> list[int]:
-    """What a catalog's client reads by one request: about 8 MB, where the frames are smaller.
-
-    Stored chunks are single frames or tiles of them: one request for each would take minutes for a
-    map of small frames.
-    """
-    frame = len(sink.source.shape)
-    scan = len(sink.shape) - frame
-    request = [1] * scan + list(sink.source.shape)
-    if math.prod(request) * itemsize > _REQUEST_BYTES:
-        request = list(sink.chunk_shape)
-    for axis in reversed(range(scan)):
-        room = _REQUEST_BYTES // (math.prod(request) * itemsize)
-        request[axis] = max(1, min(sink.shape[axis], room))
-        if request[axis] < sink.shape[axis]:
-            break
-    return request
-
-
-def _labels(geometry: ScanGeometry | None) -> list[dict[str, Any]]:
-    """The setpoints along the scan's dims, as a catalog takes them from a StreamResource.
-
-    A document is no place for the million positions of a long list: these are in the store only.
-    """
-    coordinates = [] if geometry is None else geometry.coordinates
-    if sum(len(c.values) for _, c in coordinates) > _MAX_LABELS:
-        return []
-    return [
-        {"dim": dim, "name": c.name, "values": c.values.tolist(), "units": c.units}
-        for dim, c in coordinates
-    ]
+    pending: deque[tuple[Binding, int]] = field(default_factory=deque)
 
 
 class FrameDataLogic(DetectorDataLogic):
@@ -155,11 +84,11 @@ class FrameDataLogic(DetectorDataLogic):
         self._lock = threading.RLock()
         self._counting = threading.Lock()
         self._opening = asyncio.Lock()
-        self._last: tuple[_Binding, int] | None = None
+        self._last: tuple[Binding, int] | None = None
         self.pauses = 0
         self.pausing = False
-        self._bindings: dict[tuple[str, str], _Binding] = {}
-        self._binding: _Binding | None = None
+        self._bindings: dict[tuple[str, str], Binding] = {}
+        self._binding: Binding | None = None
         self._placement: Placement | None = None
         self._placed = False
         self._offset = 0
@@ -238,7 +167,7 @@ class FrameDataLogic(DetectorDataLogic):
         if errors:
             raise errors[0]
 
-    def _close(self, binding: _Binding) -> None:
+    def _close(self, binding: Binding) -> None:
         binding.closed = True
         try:
             binding.sink.close()
@@ -268,13 +197,13 @@ class FrameDataLogic(DetectorDataLogic):
         else:
             await asyncio.to_thread(self.retire, "")
 
-    async def bind(self) -> _Binding:
+    async def bind(self) -> Binding:
         """Open the array for the present run and stream, where it is not open yet."""
         # A trigger that a pause cut off may still be opening it when the next one asks.
         async with self._opening:
             return await self._bind()
 
-    async def _bind(self) -> _Binding:
+    async def _bind(self) -> Binding:
         placement = self._placement
         key = (placement.run_uid, placement.stream) if placement else ("", "")
         binding = self._bindings.get(key)
@@ -282,52 +211,11 @@ class FrameDataLogic(DetectorDataLogic):
             # Asked even without a placement: the provider knows best why there is no path.
             info = self._path_info(self._datakey)
             format = await self.source.frame_format()
-            binding = await asyncio.to_thread(self._open, info, format)
+            binding = await asyncio.to_thread(Binding.open, self._datakey, info, format)
             binding.sink.notify = lambda completed, b=binding: self._written(b)
             self._bindings[key] = binding
         self._binding = binding
         return binding
-
-    def _open(self, info: PathInfo, format: FrameFormat) -> _Binding:
-        options = {k: info.extra[k] for k in ("codec", "layout", "durability") if k in info.extra}
-        writer = ZarrWriter(info.store_uri, **options)
-        dims = _frame_dims(format)
-        sink = writer.prepare(
-            SourceInfo(
-                name=self._datakey,
-                dtype=format.dtype,
-                shape=format.shape,
-                dims=dims,
-                units=format.units,
-                geometry=info.geometry,
-                extra=info.extra,
-            ),
-            key=info.array_key or self._datakey,
-            capacity=info.capacity,
-        )
-        geometry = info.geometry
-        growing = geometry is None or geometry.growing
-        bundle = compose_stream_resource(
-            mimetype=info.mimetype_hint,
-            uri=sink.uri,
-            data_key=self._datakey,
-            parameters={
-                "chunk_shape": _request_shape(sink, np.dtype(format.dtype).itemsize),
-                "scan_shape": [0] if geometry is None else list(geometry.shape),
-                "scan_dims": ["event"] if geometry is None else list(geometry.names),
-                "frame_shape": list(format.shape),
-                "growing": growing,
-                "coordinates": _labels(geometry),
-            },
-        )
-        return _Binding(
-            info=info,
-            format=format,
-            sink=sink,
-            geometry=None if growing else geometry,
-            resource=bundle.stream_resource_doc,
-            compose_datum=bundle.compose_stream_datum,
-        )
 
     async def start(self) -> None:
         """Get ready for the frames that the next start of the acquisition brings."""
@@ -389,21 +277,11 @@ class FrameDataLogic(DetectorDataLogic):
             shown += _STEP
             await asyncio.sleep(0.001)
 
-    def _rewind(self, binding: _Binding) -> None:
+    def _rewind(self, binding: Binding) -> None:
         # Without a session nobody repeats a placement: what was not announced is taken again.
         binding.next -= len(self._progress.pending)
         if binding.offered:
-            # Whether it came out of the RunEngine cannot be known here; a second one with a uid of
-            # its own and the same uri says nothing new to a reader.
-            bundle = compose_stream_resource(
-                mimetype=binding.resource["mimetype"],
-                uri=binding.resource["uri"],
-                data_key=binding.resource["data_key"],
-                parameters=binding.resource["parameters"],
-            )
-            binding.resource = bundle.stream_resource_doc
-            binding.compose_datum = bundle.compose_stream_datum
-            binding.announced = binding.offered = False
+            binding.recompose()
 
     # -- the source's side, any thread -------------------------------------------------------
 
@@ -451,7 +329,7 @@ class FrameDataLogic(DetectorDataLogic):
             raise
         self._last = binding, cell
 
-    def _next_cell(self, binding: _Binding) -> int:
+    def _next_cell(self, binding: Binding) -> int:
         placement = self._placement
         if placement is None:
             cell = binding.next
@@ -459,11 +337,10 @@ class FrameDataLogic(DetectorDataLogic):
         elif self.stepping:
             cell = placement.cell
         else:
-            index = placement.index + self._offset
-            cell = index if binding.geometry is None else binding.geometry.flat(index)
+            cell = binding.cell(placement.index + self._offset)
         return cell
 
-    def _written(self, binding: _Binding) -> None:
+    def _written(self, binding: Binding) -> None:
         error = binding.sink.error
         if error is not None:
             self._fail(error)
@@ -499,18 +376,7 @@ class FrameDataLogic(DetectorDataLogic):
         binding = self._binding
         if binding is None:
             raise RuntimeError(f"'{self._datakey}' is described before prepare() opened its array.")
-        format = binding.format
-        key = DataKey(
-            source=binding.sink.uri,
-            shape=list(format.shape),
-            dtype="array" if format.shape else "number",
-            dtype_numpy=np.dtype(format.dtype).str,
-            external="STREAM:",
-            dims=[f"{self._datakey}_{dim}" for dim in _frame_dims(format)],
-        )
-        if format.units:
-            key["units"] = format.units
-        return {self._datakey: key}
+        return {self._datakey: binding.data_key()}
 
     def take_documents(self, frames: int) -> list[StreamAsset]:
         """Documents of the frames up to the `frames`-th of the stage that were not taken yet.
@@ -534,12 +400,11 @@ class FrameDataLogic(DetectorDataLogic):
                 binding.offered = True
                 # A session reports what came out of the RunEngine; without one, once is enough.
                 binding.announced = not binding.info.run_uid
-            indices = StreamRange(start=min(cells), stop=max(cells) + 1)
-            documents.append(("stream_datum", binding.compose_datum(indices=indices)))
+            documents.append(("stream_datum", binding.datum(cells)))
             return documents
 
 
-def _neighbours(cells: Sequence[int]) -> Sequence[int]:
+def _neighbours(cells: list[int]) -> list[int]:
     """The longest start of `cells` that climbs or falls by ones."""
     if len(cells) < 2 or abs(step := cells[1] - cells[0]) != 1:
         return cells[:1]
