@@ -292,6 +292,33 @@ def test_a_flown_stream_is_stored_in_order(
     assert datums[-1]["stop"] == 5
 
 
+def test_flown_rows_that_turn_round_are_where_they_belong(lab: SimpleNamespace) -> None:
+    spec = Linspace(lab.a, 0, 1, 2) * ~Linspace(lab.b, 0, 3, 4)
+
+    @bpp.stage_decorator([lab.cam])
+    @bpp.run_decorator(md={"scanspec": spec.serialize(), "num_points": 8, "motors": ["a", "b"]})
+    def fly() -> Any:
+        for row in (0, 1):
+            yield from bps.checkpoint()
+            yield from bps.mv(lab.a, row, lab.b, 3 * row)
+            yield from bps.prepare(lab.cam, TriggerInfo(number_of_events=4), wait=True)
+            if row == 0:
+                yield from bps.declare_stream(lab.cam, name="primary", collect=True)
+            yield from bps.kickoff(lab.cam, wait=True)
+            yield from bps.complete(lab.cam, wait=True)
+            yield from bps.collect(lab.cam, name="primary")
+
+    lab.RE(fly())
+    data = bz.open(lab.storage.last_path)["primary"].to_dataset()
+    first, second = code_of((0, 0)), code_of((1, 3))
+    codes = data["cam"].values[:, :, 0, 0]
+    assert codes.tolist() == [
+        [first, first + 1, first + 2, first + 3],
+        [second + 3, second + 2, second + 1, second],
+    ]
+    assert data["seq_num"].values.tolist() == [[1, 2, 3, 4], [8, 7, 6, 5]]
+
+
 def test_the_path_provider_of_a_run_crosses_a_process_border(lab: SimpleNamespace) -> None:
     seen: list[Any] = []
 

@@ -20,7 +20,8 @@ class Placement:
 
     `index` is the point's number in order of acquisition, `cell` the C-order position of that
     point in the stored array: they differ where a scan is snaked. `setpoints` are what the motors
-    were last commanded to; they are kept for streams that have no geometry of their own.
+    were last commanded to; they are kept for streams that have no geometry of their own. `devices`
+    are the names of those whose next frame it is.
 
     >>> Placement(run_uid="b1946ac9", stream="primary", index=3, cell=5).cell
     5
@@ -31,6 +32,7 @@ class Placement:
     index: int
     cell: int
     setpoints: Mapping[str, float] | None = None
+    devices: frozenset[str] = frozenset()
 
 
 class _Done:
@@ -127,4 +129,4 @@ class Cursor:
         return {self.name: Reading(value=cell, timestamp=self._time)}
 
     def __repr__(self) -> str:
-        return f"Cursor({self._placement})"
+        return f"Cursor(name={self.name!r})"

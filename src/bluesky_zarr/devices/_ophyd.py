@@ -9,6 +9,7 @@ placement said.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
@@ -41,6 +42,34 @@ __all__ = ["AcquireGuard", "FrameDataLogic", "ScalarDataLogic"]
 _RELEASE = 1 << 60
 #: More frames than anybody waits for at once.
 _STEP = 1 << 40
+#: Seconds that a pause waits for what is under way; only a `prepare` that hangs takes longer.
+_PATIENCE = 10.0
+
+logger = logging.getLogger("bluesky_zarr.devices")
+
+
+@dataclass
+class _Exposure:
+    """What one trigger, or one flown row, asked for; fixed when it was asked for.
+
+    `told` says that the session said where it belongs; `quota` how many frames are still wanted,
+    `taken` how many came.
+    """
+
+    placement: Placement | None
+    flown: bool
+    told: bool
+    binding: Binding | None = None
+    quota: int = 0
+    taken: int = 0
+
+    def cell(self, binding: Binding) -> int:
+        """Where the next frame goes: a C-order position. IndexError beyond the scan's end."""
+        if self.placement is None:
+            return binding.next
+        if not self.flown:
+            return self.placement.cell
+        return binding.cell(self.placement.index + self.taken)
 
 
 @dataclass
@@ -49,7 +78,7 @@ class _Progress:
 
     `readable` counts frames in the order in which they came: workers may finish the second one
     first, and a document that announced it would announce the first one as well. `taken` of these
-    went into documents or were forgotten; `pending` are on their way.
+    went into documents; `pending` are on their way there.
     """
 
     readable: int = 0
@@ -90,9 +119,8 @@ class FrameDataLogic(DetectorDataLogic):
         self._bindings: dict[tuple[str, str], Binding] = {}
         self._binding: Binding | None = None
         self._placement: Placement | None = None
-        self._placed = False
-        self._offset = 0
-        self._quota = 0
+        self._told = False
+        self._exposure = _Exposure(None, flown=False, told=False)
         self._trigger_info = TriggerInfo()
         self._progress = _Progress()
         self._error: BaseException | None = None
@@ -112,19 +140,31 @@ class FrameDataLogic(DetectorDataLogic):
             )
         self._trigger_info = trigger_info
 
-    @property
-    def stepping(self) -> bool:
-        """Whether each frame is one event of its own, triggered by the plan."""
-        return self._trigger_info.number_of_events == 1
-
-    def place(self, placement: Placement | None) -> None:
-        """Say where the next frame belongs; None outside of runs."""
+    def place(self, placement: Placement) -> None:
+        """Say where the next frame, or flown row, belongs."""
         with self._lock:
-            if self.stepping:
+            if not self._exposure.flown:
                 self._forget_pending()
             self._placement = placement
-            self._placed = placement is not None
-            self._offset = 0
+            self._told = True
+
+    def expose(self, *, flown: bool) -> None:
+        """A trigger or a kickoff was asked for: whatever is said later, it belongs here."""
+        with self._lock:
+            if flown and self._exposure.flown and not self._told:
+                return  # another part of the row that was prepared for
+            self._exposure = _Exposure(self._placement, flown, self._told)
+            self._told = False
+
+    def flown_to(self, run_uid: str, stream: str) -> int | None:
+        """The number of the point behind the last flown row; None if there was none there."""
+        exposure = self._exposure
+        placement = exposure.placement
+        if not exposure.flown or placement is None:
+            return None
+        if (placement.run_uid, placement.stream) != (run_uid, stream):
+            return None
+        return placement.index + exposure.taken
 
     def stream_resource_emitted(self, uid: str) -> None:
         """A StreamResource came out of the RunEngine: it must not be sent again."""
@@ -133,13 +173,14 @@ class FrameDataLogic(DetectorDataLogic):
                 binding.announced = True
 
     def retract(self) -> None:
-        """Take back the last frame: it turned out to belong elsewhere."""
+        """Take back the last exposure's frame: it turned out to belong elsewhere."""
         with self._lock:
+            self._exposure.quota = 0
             last, self._last = self._last, None
-            if last is not None:
-                binding, cell = last
-                binding.sink.retract(cell)
-                self._forget_pending()
+        if last is not None:
+            binding, cell = last
+            binding.sink.retract(cell)
+            self._forget_pending()
 
     def sync(self, run_uid: str) -> None:
         """Force what a run wrote so far to disk; blocks."""
@@ -151,8 +192,9 @@ class FrameDataLogic(DetectorDataLogic):
     def retire(self, run_uid: str) -> None:
         """Write out and close what belongs to a run that ends; late frames are refused."""
         with self._lock:
-            self._quota = 0
             mine = {key: b for key, b in self._bindings.items() if key[0] == run_uid}
+            if self._exposure.binding in mine.values():
+                self._exposure.quota = 0
             self._forget_pending()
         errors: list[BaseException] = []
         for key, binding in mine.items():
@@ -161,9 +203,6 @@ class FrameDataLogic(DetectorDataLogic):
             except (OSError, ValueError, RuntimeError) as error:
                 errors.append(error)
             del self._bindings[key]
-        with self._lock:
-            if self._binding in mine.values():
-                self._binding = None
         if errors:
             raise errors[0]
 
@@ -180,7 +219,7 @@ class FrameDataLogic(DetectorDataLogic):
         """Open the store, and give the provider of its documents."""
         self._datakey = datakey_name
         self._loop = asyncio.get_running_loop()
-        await self.bind()
+        await self.bind(self._placement)
         return _StreamProvider(self)
 
     async def stop(self) -> None:
@@ -188,8 +227,8 @@ class FrameDataLogic(DetectorDataLogic):
 
         Without a session nobody says when a run is over: the array is closed with the stage.
         """
-        self._quota = 0
-        binding = self._binding
+        self._exposure.quota = 0
+        binding = self._exposure.binding or self._binding
         if binding is None or binding.closed:
             return
         if binding.info.run_uid:
@@ -197,45 +236,42 @@ class FrameDataLogic(DetectorDataLogic):
         else:
             await asyncio.to_thread(self.retire, "")
 
-    async def bind(self) -> Binding:
-        """Open the array for the present run and stream, where it is not open yet."""
+    async def bind(self, placement: Placement | None) -> Binding:
+        """Open the array for a run and stream, where it is not open yet."""
+        key = (placement.run_uid, placement.stream) if placement else ("", "")
         # A trigger that a pause cut off may still be opening it when the next one asks.
         async with self._opening:
-            return await self._bind()
-
-    async def _bind(self) -> Binding:
-        placement = self._placement
-        key = (placement.run_uid, placement.stream) if placement else ("", "")
-        binding = self._bindings.get(key)
-        if binding is None:
-            # Asked even without a placement: the provider knows best why there is no path.
-            info = self._path_info(self._datakey)
-            format = await self.source.frame_format()
-            binding = await asyncio.to_thread(Binding.open, self._datakey, info, format)
-            binding.sink.notify = lambda completed, b=binding: self._written(b)
-            self._bindings[key] = binding
+            binding = self._bindings.get(key)
+            if binding is None:
+                # Asked even without a placement: the provider knows best why there is no path.
+                info = self._path_info(self._datakey)
+                format = await self.source.frame_format()
+                binding = await asyncio.to_thread(Binding.open, self._datakey, info, format)
+                binding.sink.notify = lambda completed, b=binding: self._written(b)
+                self._bindings[key] = binding
         self._binding = binding
         return binding
 
     async def start(self) -> None:
         """Get ready for the frames that the next start of the acquisition brings."""
+        exposure = self._exposure
         self._raise_error()
-        binding = await self.bind()
+        binding = await self.bind(exposure.placement)
+        if binding.info.run_uid and not exposure.told:
+            raise RuntimeError(
+                f"Nobody said where the next frame of '{self._datakey}' belongs: it was "
+                "triggered by something that the session does not see, a baseline perhaps. "
+                "Take it out of there, and read it in the plan: after "
+                "bluesky_zarr.plans.place(stream, index), index from 0."
+            )
         with self._lock:
-            if binding.info.run_uid and self.stepping and not self._placed:
-                raise RuntimeError(
-                    f"Nobody said where the next frame of '{self._datakey}' belongs: it was "
-                    "triggered by something that the session does not see, a baseline perhaps. "
-                    "Take it out of there, and read it in the plan: after "
-                    "bluesky_zarr.plans.place(stream, index), index from 0."
-                )
-            self._placed = False
-            self._quota = 1 if self.stepping else _RELEASE
+            exposure.binding = binding
+            exposure.quota = _RELEASE if exposure.flown else 1
 
     async def finish(self) -> None:
         """Raise what went wrong since the start; called when the wait for frames is over."""
         self._raise_error()
-        binding = self._binding
+        binding = self._exposure.binding
         if binding is not None and not binding.closed and binding.sink.error is not None:
             await asyncio.to_thread(binding.sink.drain)
 
@@ -252,7 +288,7 @@ class FrameDataLogic(DetectorDataLogic):
 
         `under_way` gives the statuses that are not done; all of them are when this returns.
         """
-        self._quota = 0
+        self._exposure.quota = 0
         self.pauses += 1
         self.pausing = True
         try:
@@ -260,7 +296,7 @@ class FrameDataLogic(DetectorDataLogic):
             await self._release(under_way)
         finally:
             self.pausing = False
-        binding = self._binding
+        binding = self._exposure.binding
         if binding is not None and not binding.closed:
             await asyncio.to_thread(binding.sink.drain)
             if not binding.info.run_uid:
@@ -271,7 +307,15 @@ class FrameDataLogic(DetectorDataLogic):
 
     async def _release(self, under_way: Callable[[], Iterable[Any]]) -> None:
         shown = _RELEASE
+        deadline = time.monotonic() + _PATIENCE
         while any(not status.done for status in under_way()):
+            if time.monotonic() > deadline:
+                logger.warning(
+                    "'%s' is not done %.0f s after the pause; going on",
+                    self._datakey,
+                    _PATIENCE,
+                )
+                return
             # A trigger may be on its way to the counter still, and wait for more than it shows.
             self._set_readable(shown)
             shown += _STEP
@@ -296,49 +340,39 @@ class FrameDataLogic(DetectorDataLogic):
             When nobody asked for a frame. It is not stored.
         """
         with self._lock:
-            binding = self._binding
-            if binding is None or binding.closed or self._quota <= 0:
+            exposure = self._exposure
+            binding = exposure.binding
+            if binding is None or binding.closed or exposure.quota <= 0:
                 # No error of the next point's: a camera that is being stopped may be late.
                 raise RuntimeError(
                     f"'{self._datakey}' delivered a frame that nobody asked for: it is not "
                     "stored. Trigger or kick off the detector first, and deliver one frame "
                     "per exposure."
                 )
-            self._quota -= 1
-            stepping = self.stepping
+            exposure.quota -= 1
             try:
-                cell = self._next_cell(binding)
+                cell = exposure.cell(binding)
             except IndexError as error:  # more frames than the scan has points
                 self._fail(error)
                 raise
-            self._offset += 1
+            exposure.taken += 1
+            binding.next = cell + 1
             binding.order.append(cell)
             self._progress.pending.append((binding, cell))
         now = time.time()
         try:
-            if self._on_frame is not None and stepping and binding.fits(frame):
+            if self._on_frame is not None and not exposure.flown and binding.fits(frame):
                 self._on_frame(frame, now)
             # Not under the lock: this waits while storage is behind, the event loop must not.
             binding.sink.write(frame, cell, copy=not self.source.fresh_frames, time=now)
         except Exception as error:
             with self._lock:
-                binding.order.remove(cell)
                 if (binding, cell) in self._progress.pending:
                     self._progress.pending.remove((binding, cell))
+                    binding.order.remove(cell)
             self._fail(error)
             raise
         self._last = binding, cell
-
-    def _next_cell(self, binding: Binding) -> int:
-        placement = self._placement
-        if placement is None:
-            cell = binding.next
-            binding.next += 1
-        elif self.stepping:
-            cell = placement.cell
-        else:
-            cell = binding.cell(placement.index + self._offset)
-        return cell
 
     def _written(self, binding: Binding) -> None:
         error = binding.sink.error
@@ -359,15 +393,26 @@ class FrameDataLogic(DetectorDataLogic):
 
     def _on_loop(self, function: Callable[[], None]) -> None:
         # Soft signals may be set on the event loop's thread only.
-        if self._loop is not None and not self._loop.is_closed():
+        if self._loop is not None and self._loop is _running_loop():
+            function()
+        elif self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function)
 
     def _show_count(self) -> None:
         self._set_readable(self._progress.readable)
 
     def _forget_pending(self) -> None:
-        self._progress.taken += len(self._progress.pending)
-        self._progress.pending.clear()
+        # Frames that no document will announce were never counted: the counters of devices that
+        # are collected together have to stay equal.
+        with self._counting:
+            self._progress.pending.clear()
+            for binding in self._bindings.values():
+                binding.order.clear()
+                binding.done.clear()
+            if self._progress.readable == self._progress.taken:
+                return
+            self._progress.readable = self._progress.taken
+        self._on_loop(self._show_count)
 
     # -- documents ---------------------------------------------------------------------------
 
@@ -402,6 +447,13 @@ class FrameDataLogic(DetectorDataLogic):
                 binding.announced = not binding.info.run_uid
             documents.append(("stream_datum", binding.datum(cells)))
             return documents
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _neighbours(cells: list[int]) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ophyd_async.core import (
     DEFAULT_TIMEOUT,
     AsyncStatus,
+    DetectorTrigger,
     DeviceMock,
     StandardDetector,
     TriggerInfo,
@@ -52,6 +53,7 @@ class WritableDevice(StandardDetector):
     path_provider: PathProvider | None = None
     _frames: FrameDataLogic | None = None
     _connected = False
+    _armed_by_prepare = False
     _under_way: Sequence[AsyncStatus | WatchableAsyncStatus[int]] = ()
 
     def add_frame_source(
@@ -125,14 +127,20 @@ class WritableDevice(StandardDetector):
                 "connect it with RE(ophyd_async.plan_stubs.ensure_connected(device))."
             )
         self._logic().prepared_for(value)
+        self._armed_by_prepare = value.trigger is not DetectorTrigger.INTERNAL
+        if self._armed_by_prepare:
+            self._logic().expose(flown=True)
         return self._track(super().prepare(value))
 
     def trigger(self) -> WatchableAsyncStatus[int]:
         """Take one frame; done when it can be read from the store."""
+        self._logic().expose(flown=False)
         return self._track(super().trigger())
 
     def kickoff(self) -> AsyncStatus:
         """Start to take the frames that were prepared for."""
+        if not self._armed_by_prepare:
+            self._logic().expose(flown=True)
         return self._track(super().kickoff())
 
     def complete(self) -> WatchableAsyncStatus[int]:
@@ -144,7 +152,11 @@ class WritableDevice(StandardDetector):
         self._under_way = [*(s for s in self._under_way if not s.done), status]
         return status
 
-    def place(self, placement: Placement | None) -> None:
+    def flown_to(self, run_uid: str, stream: str) -> int | None:
+        """The number of the point behind the last flown row in a stream; None before the first."""
+        return self._logic().flown_to(run_uid, stream)
+
+    def place(self, placement: Placement) -> None:
         """Take the position of the next frame. The session calls this, through its cursor."""
         self._logic().place(placement)
 

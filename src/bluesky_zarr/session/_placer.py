@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bluesky.run_engine import RunEngine
 from bluesky.utils import Msg, MsgGenerator, RequestStop, ensure_generator
 
 from bluesky_zarr.devices import Cursor, Placement, WritableDevice
@@ -20,16 +21,22 @@ _Handler = Callable[[Msg], Generator[Msg, Any, Any]]
 
 @dataclass
 class _Run:
-    """What the plan has done so far in one open run."""
+    """What the plan has done so far in one open run.
+
+    `counts` are the points taken in each stream; `said` is what the cursor was last told; `asked`
+    what `place` asked for, until the next save or flown block; `exposed` where the frames belong
+    that were triggered and not yet saved; `flying` where those that were prepared for belong;
+    `bundle` is the open event.
+    """
 
     recorder: RunRecorder
     counts: dict[str, int] = field(default_factory=dict)
-    placement: Placement | None = None
-    by_hand: bool = False
-    triggered: set[WritableDevice] = field(default_factory=set)
-    misplaced: set[WritableDevice] = field(default_factory=set)
-    bundle: str | None = None
-    flown: int = 0
+    said: Placement | None = None
+    asked: Placement | None = None
+    exposed: dict[WritableDevice, Placement] = field(default_factory=dict)
+    flying: dict[WritableDevice, Placement] = field(default_factory=dict)
+    known: dict[str, frozenset[str]] = field(default_factory=dict)
+    bundle: Placement | None = None
     drained: bool = False
 
 
@@ -44,6 +51,10 @@ class Placer:
         The session's devices, by identity; asked anew for each plan.
     recorder
         Gives the recorder of an open run from its uid.
+    begin
+        Called when a plan begins, before its first message.
+    detach
+        Ends the session's part in a RunEngine, when another session takes its place.
     """
 
     def __init__(
@@ -51,21 +62,26 @@ class Placer:
         cursor: Cursor,
         devices: Callable[[], set[WritableDevice]],
         recorder: Callable[[str], RunRecorder],
+        begin: Callable[[], None],
+        detach: Callable[[RunEngine], None],
     ) -> None:
         self._cursor = cursor
         self._devices = devices
         self._recorder = recorder
-        self._active = False
+        self._begin = begin
+        self.detach = detach
+        self.active = False
 
     def __call__(self, plan: Any) -> MsgGenerator[Any]:
         """The same plan, with its positions said aloud."""
-        if self._active:  # wrapped inside of an attached session: once is enough
+        if self.active:  # wrapped inside of an attached session: once is enough
             return (yield from ensure_generator(plan))
-        self._active = True
+        self.active = True
         try:
+            self._begin()
             return (yield from _Placing(self._cursor, self._devices(), self._recorder).drive(plan))
         finally:
-            self._active = False
+            self.active = False
 
 
 class _Placing:
@@ -85,6 +101,7 @@ class _Placing:
         self._rewindable = False
         self._moved: set[str] = set()
         self._acquired = False
+        self._last_said: Placement | None = None
         self._handlers: Mapping[str, _Handler] = {
             "open_run": self._open_run,
             "close_run": self._close_run,
@@ -94,6 +111,7 @@ class _Placing:
             "prepare": self._prepare,
             "complete": self._complete,
             "collect": self._collect,
+            "declare_stream": self._declare_stream,
             "create": self._create,
             "read": self._read,
             "save": self._save,
@@ -137,18 +155,29 @@ class _Placing:
         run = self._runs.get(msg.run)
         if run is not None and not run.drained:
             run.drained = True
-
-            async def drain() -> None:
-                await asyncio.to_thread(run.recorder.flush)
-
-            for future in (yield Msg("wait_for", None, [drain])):
-                future.result()
+            yield from self._drain(run.recorder)
         if self._rewindable and not any(r.bundle for r in self._runs.values()):
             # Without it, a pause after the run would repeat the last points of a closed run.
             yield from self._checkpoint(Msg("checkpoint"))
         reply = yield msg
         self._runs.pop(msg.run, None)
         return reply
+
+    @staticmethod
+    def _drain(recorder: RunRecorder) -> Generator[Msg, Any, None]:
+        errors: list[Exception] = []
+
+        async def drain() -> None:
+            errors.clear()
+            try:
+                await asyncio.to_thread(recorder.flush)
+            except Exception as error:
+                errors.append(error)
+
+        # The reply would tell as well, but after a pause it does not come.
+        yield Msg("wait_for", None, [drain])
+        if errors:
+            raise errors[0]
 
     def _checkpoint(self, msg: Msg) -> Generator[Msg, Any, Any]:
         reply = yield msg
@@ -159,7 +188,7 @@ class _Placing:
         self._acquired = False
         return reply
 
-    # -- points ------------------------------------------------------------------------------
+    # -- where points are ----------------------------------------------------------------------
 
     def _set(self, msg: Msg) -> Generator[Msg, Any, Any]:
         name = getattr(msg.obj, "name", "")
@@ -174,32 +203,59 @@ class _Placing:
 
     def _null(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)
-        if "place" not in msg.kwargs or run is None:
-            return (yield msg)
-        stream, index = msg.kwargs["place"]
-        yield from self._place(run, msg, run.recorder.placement(stream, index))
-        run.by_hand = True
-        return None
+        if "place" in msg.kwargs and run is not None:
+            run.asked = run.recorder.placement(*msg.kwargs["place"])
+        return (yield msg)
 
-    def _place(self, run: _Run, msg: Msg, placement: Placement) -> Generator[Msg, Any, None]:
-        run.placement = placement
+    def _next(self, run: _Run, stream: str) -> Placement:
+        """Where the next point of a stream is: where the plan asked for, or after the last one."""
+        if run.asked is not None and run.asked.stream == stream:
+            return run.asked
+        index = run.counts.get(stream, 0)
+        for placement in run.exposed.values():  # checked when it was triggered
+            if (placement.stream, placement.index) == (stream, index):
+                return placement
+        return run.recorder.placement(stream, index, self._commanded)
+
+    def _is_said(self, run: _Run, placement: Placement) -> bool:
+        said = run.said
+        return (
+            said is not None
+            and said is self._last_said  # no other run, and no flown row, has spoken since
+            and (said.stream, said.index) == (placement.stream, placement.index)
+        )
+
+    def _say_to_device(
+        self, run: _Run, msg: Msg, placement: Placement, device: WritableDevice
+    ) -> Generator[Msg, Any, None]:
+        """Say where a device's next frame belongs: one message for all that take part.
+
+        A device that something triggers unseen is never told, and refuses.
+        """
+        said = self._is_said(run, placement)
+        if said and run.said and device.name in run.said.devices and device not in run.exposed:
+            return
+        known = run.known.get(placement.stream, frozenset()) | {device.name}
+        run.known[placement.stream] = known
+        # Exposures under way, which another point waits for, keep the place that they have.
+        free = frozenset() if said else known - {other.name for other in run.exposed}
+        yield from self._say(run, msg, replace(placement, devices=free | {device.name}))
+
+    def _say(self, run: _Run, msg: Msg, placement: Placement) -> Generator[Msg, Any, None]:
+        run.said = self._last_said = placement
         self._acquired = True
         yield Msg("set", self._cursor, placement, run=msg.run)
 
-    def _place_next(self, run: _Run, msg: Msg, stream: str) -> Generator[Msg, Any, None]:
-        index = run.counts.get(stream, 0)
-        placement = run.recorder.placement(stream, index, self._commanded)
-        yield from self._place(run, msg, placement)
+    # -- events ------------------------------------------------------------------------------
 
     def _trigger(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)
         if run is not None and msg.obj in self._devices:
-            if run.placement is None:
-                # The stream is not named before `create`; nearly always it is this one.
-                yield from self._place_next(run, msg, "primary")
-            elif msg.obj in run.triggered:  # once more, at the same point: the last one counts
-                yield from self._place(run, msg, run.placement)
-            run.triggered.add(msg.obj)
+            # The stream is not named before `create`; nearly always it is this one.
+            stream = "primary" if run.asked is None else run.asked.stream
+            placement = self._next(run, stream)
+            yield from self._say_to_device(run, msg, placement, msg.obj)
+            run.exposed[msg.obj] = placement
         return (yield msg)
 
     def _create(self, msg: Msg) -> Generator[Msg, Any, Any]:
@@ -207,22 +263,26 @@ class _Placing:
         if run is None:
             return (yield msg)
         stream = msg.kwargs.get("name") or (msg.args[0] if msg.args else "primary")
-        if run.placement is None or run.placement.stream != stream:
-            run.misplaced = set(run.triggered)
-            yield from self._place_next(run, msg, stream)
+        placement = self._next(run, stream)
+        if not self._is_said(run, placement):
+            yield from self._say(run, msg, placement)
+        run.bundle = placement  # before: the error of a status may come in place of the reply
         reply = yield msg
-        run.bundle = stream
         yield Msg("read", self._cursor, run=msg.run)
         return reply
 
     def _read(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)
-        if run is not None and msg.obj in run.misplaced and run.bundle is not None:
-            self._refuse(run, msg.obj, run.bundle)
+        if run is not None and run.bundle is not None and msg.obj in run.exposed:
+            exposed, bundle = run.exposed[msg.obj], run.bundle
+            if (exposed.stream, exposed.index) != (bundle.stream, bundle.index):
+                self._refuse(run, msg.obj, bundle.stream)
         return (yield msg)
 
     def _refuse(self, run: _Run, device: WritableDevice, stream: str) -> None:
-        device.retract()
+        for other, placement in run.exposed.items():
+            if placement is run.exposed[device]:
+                other.retract()
         raise PlacementError(
             f"'{device.name}' was triggered without a word on where its frame belongs, and is read "
             f"into stream '{stream}': the frame is not stored. Say it before the trigger: yield "
@@ -233,11 +293,9 @@ class _Placing:
         run = self._runs.get(msg.run)
         reply = yield msg
         if run is not None and run.bundle is not None:
-            placement = run.placement
-            if run.by_hand and placement is not None:
-                run.counts[run.bundle] = placement.index + 1
-            else:
-                run.counts[run.bundle] = run.counts.get(run.bundle, 0) + 1
+            stream = run.bundle.stream
+            run.counts[stream] = run.bundle.index + 1
+            run.flying = {d: p for d, p in run.flying.items() if p.stream != stream}
             self._end_bundle(run)
         return reply
 
@@ -249,48 +307,74 @@ class _Placing:
 
     @staticmethod
     def _end_bundle(run: _Run) -> None:
-        run.bundle = run.placement = None
-        run.by_hand = False
-        run.triggered.clear()
-        run.misplaced = set()
+        bundle, run.bundle = run.bundle, None
+        if bundle is None:
+            return
+        if run.asked is not None and run.asked.stream == bundle.stream:
+            run.asked = None
+        run.exposed = {
+            device: placement
+            for device, placement in run.exposed.items()
+            if (placement.stream, placement.index) != (bundle.stream, bundle.index)
+        }
+        run.said = None
+
+    def _declare_stream(self, msg: Msg) -> Generator[Msg, Any, Any]:
+        run = self._runs.get(msg.run)
+        if run is not None and not msg.kwargs.get("collect"):
+            # Its events will have the cursor's reading.
+            msg = msg._replace(args=(*msg.args, self._cursor))
+        return (yield msg)
 
     # -- flown rows --------------------------------------------------------------------------
 
     def _prepare(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)
         if run is not None and msg.obj in self._devices:
-            if run.placement is None:
-                index = run.counts.get("primary", 0)
-                yield from self._place(run, msg, run.recorder.placement("primary", index))
-            events = getattr(msg.args[0], "number_of_events", 1) if msg.args else 1
-            if events == 1 and not run.by_hand:
-                run.placement = None  # set-up for steps: each trigger is placed for itself
-            else:
-                run.flown = max(run.flown, events)
+            placement = self._next_row(run, msg.obj)
+            if placement is not None:
+                run.flying[msg.obj] = placement
+                told = replace(placement, devices=frozenset({msg.obj.name}))
+                yield from self._say(run, msg, told)
+                run.said = None  # triggers that follow are told for themselves
         return (yield msg)
+
+    @staticmethod
+    def _next_row(run: _Run, device: WritableDevice) -> Placement | None:
+        if run.asked is not None:
+            return run.asked
+        before = run.flying.get(device)
+        index = run.counts.get("primary", 0)
+        if before is not None and before.stream == "primary":
+            # Where this device's last row ended: each may be flown in blocks of its own.
+            index = device.flown_to(run.recorder.run_uid, "primary") or index
+        if run.recorder.ends_before(index):
+            return None  # set up after the last point, for whatever comes next
+        return run.recorder.placement("primary", index)
 
     def _complete(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)
-        if run is not None and msg.obj in self._devices and run.placement is not None:
-            stream = run.placement.stream
-            run.counts[stream] = run.placement.index + run.flown
-            run.placement, run.by_hand, run.flown = None, False, 0
+        if run is not None and msg.obj in run.flying:
+            asked, flown = run.asked, run.flying[msg.obj]
+            if asked is not None and asked.stream == flown.stream:
+                run.asked = None
         return (yield msg)
 
     def _collect(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)
         stream = msg.kwargs.get("name")
-        placed = self._cursor.placement
-        if (
-            run is not None
-            and stream is not None
-            and placed is not None
-            and placed.stream != stream
-            and self._devices.intersection((msg.obj, *msg.args))
-        ):
-            raise PlacementError(
-                f"Frames that were flown into stream '{placed.stream}' are collected into stream "
-                f"'{stream}'. Say before prepare where they belong: yield from "
-                f"bluesky_zarr.plans.place('{stream}', index), with index counting from 0."
-            )
-        return (yield msg)
+        if run is None or stream is None:
+            return (yield msg)
+        for device in (msg.obj, *msg.args):
+            flown = run.flying.get(device)
+            if flown is not None and flown.stream != stream:
+                raise PlacementError(
+                    f"Frames of '{device.name}' that were flown into stream '{flown.stream}' are "
+                    f"collected into stream '{stream}'. Say before prepare where they belong: "
+                    f"yield from bluesky_zarr.plans.place('{stream}', index), index from 0."
+                )
+        reply = yield msg
+        for device in run.flying.keys() & {msg.obj, *msg.args}:
+            end = device.flown_to(run.recorder.run_uid, stream)
+            run.counts[stream] = max(run.counts.get(stream, 0), end or 0)
+        return reply

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ophyd_async.core import PathInfo as OphydPathInfo
 
+from bluesky_zarr.devices import WritableDevice
 from bluesky_zarr.geometry import ScanGeometry
 from bluesky_zarr.store import PathInfo, store_uri
 
@@ -43,11 +44,27 @@ class RunPathProvider:
 class SessionPathProvider:
     """The provider that devices keep: it always speaks of the run and stream of the moment.
 
-    It is pickled as the present run's `RunPathProvider`.
+    It is pickled as the newest run's `RunPathProvider`.
+
+    Parameters
+    ----------
+    current
+        Gives the provider of the run and stream that a device of this name was told.
+    snapshot
+        Gives the provider of the newest run.
+    release
+        Called with a device that another session takes over.
     """
 
-    def __init__(self, current: Callable[[str], RunPathProvider]) -> None:
+    def __init__(
+        self,
+        current: Callable[[str], RunPathProvider],
+        snapshot: Callable[[], RunPathProvider],
+        release: Callable[[WritableDevice], None],
+    ) -> None:
         self._current = current
+        self._snapshot = snapshot
+        self.release = release
 
     def __call__(self, device_name: str) -> PathInfo:
         """Where the device of this name writes now.
@@ -62,7 +79,7 @@ class SessionPathProvider:
     def __reduce__(
         self,
     ) -> tuple[Callable[[RunPathProvider], RunPathProvider], tuple[RunPathProvider]]:
-        return _itself, (self._current("a device in another process"),)
+        return _itself, (self._snapshot(),)
 
 
 def _itself(provider: RunPathProvider) -> RunPathProvider:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,22 @@ from event_model import unpack_event_page
 
 from bluesky_zarr.devices import Cursor, Placement, WritableDevice
 from bluesky_zarr.geometry import ScanGeometry
-from bluesky_zarr.store import Column, Journal, StreamTable, ZarrWriter, publish, store_uri
+from bluesky_zarr.store import (
+    RESERVED,
+    Column,
+    Journal,
+    StreamTable,
+    ZarrWriter,
+    publish,
+    store_uri,
+)
 
 from ._config import StorageConfig
 from ._provider import RunPathProvider
 
 __all__ = ["PlacementError", "RunRecorder"]
+
+logger = logging.getLogger("bluesky_zarr.session")
 
 _JSON_DTYPES = {"number": "float64", "integer": "int64", "boolean": "bool", "string": "str"}
 _STATUS = {"success": "complete", "abort": "aborted", "fail": "failed"}
@@ -66,7 +77,10 @@ class RunRecorder:
         self._spans = {
             c.name: float(c.values.max() - c.values.min()) for _, c in self.geometry.coordinates
         }
-        self._motors = tuple(str(motor) for motor in start.get("motors") or ())
+        motors = start.get("motors")
+        self._motors = (
+            tuple(str(motor) for motor in motors) if isinstance(motors, (list, tuple)) else ()
+        )
         self._journal: Journal | None = None
         self._tables: dict[str, StreamTable] = {}
         self._streams: dict[str, str] = {}
@@ -106,6 +120,10 @@ class RunRecorder:
             raise self._too_many(index)
         return Placement(self.run_uid, stream, index, self.geometry.flat(index))
 
+    def ends_before(self, index: int) -> bool:
+        """Whether the primary stream has no point of this number."""
+        return not self.geometry.growing and index >= self.geometry.size
+
     def _check(self, index: int, commanded: Mapping[str, Any]) -> None:
         if index >= self.geometry.size:
             raise self._too_many(index)
@@ -134,6 +152,13 @@ class RunRecorder:
         elif not all(self._at(axis, commanded.get(axis), v) for axis, v in expected.items()):
             if self._array_open:
                 return  # too late for another shape: the check that follows says what is wrong
+            logger.warning(
+                "The first point of %r is at %s, its start document says %s: the run is stored in "
+                "order of events.",
+                self.start.get("plan_name"),
+                {axis: commanded.get(axis) for axis in expected},
+                dict(expected),
+            )
             self.geometry = ScanGeometry.events(self.geometry.size)
 
     def _at(self, axis: str, commanded: Any, expected: float) -> bool:
@@ -149,7 +174,7 @@ class RunRecorder:
         )
 
     def provider(self, stream: str) -> RunPathProvider:
-        """Paths in `stream` of this run; makes the store."""
+        """Paths in `stream` of this run. The store is made, if nothing has needed it before."""
         self.open()
         if stream == "primary":
             self._array_open = True
@@ -165,6 +190,16 @@ class RunRecorder:
                 "durability": self.config.durability,
             },
         )
+
+    def check_name(self, stream: str, name: str) -> None:
+        """Raise ValueError for a device whose name the stream keeps for something else."""
+        geometry = self._geometry_of(stream)
+        taken = {*RESERVED, *geometry.axes, *geometry.names, *self._motors, Cursor.name}
+        if name in taken or name.endswith("_written"):
+            raise ValueError(
+                f"A device called '{name}' cannot write into stream '{stream}': the name belongs "
+                f"to the store or to a motor of the scan. Rename it: device.set_name('my_{name}')."
+            )
 
     def _geometry_of(self, stream: str) -> ScanGeometry:
         return self.geometry if stream == "primary" else ScanGeometry.events()
@@ -255,21 +290,27 @@ class RunRecorder:
         for event in unpack_event_page(doc):
             self.event(event, cursor)
 
-    def stream_datum(self, doc: Mapping[str, Any]) -> None:
+    def stream_datum(self, doc: Mapping[str, Any], cursor: Cursor) -> None:
         """Note when flown frames came: no event says so."""
         stream = self._streams[doc["descriptor"]]
         if stream not in self._flown:
             return
-        indices, seq_nums = doc["indices"], doc["seq_nums"]
         now = time.time()
+        cells = range(doc["indices"]["start"], doc["indices"]["stop"])
+        if self._flown_backwards(stream, cells, cursor):
+            cells = reversed(cells)
         with self._lock:
-            for offset in range(indices["stop"] - indices["start"]):
-                self._tables[stream].put(
-                    indices["start"] + offset,
-                    seq_num=seq_nums["start"] + offset,
-                    time=now,
-                    data={},
-                )
+            for seq_num, cell in enumerate(cells, doc["seq_nums"]["start"]):
+                self._tables[stream].put(cell, seq_num=seq_num, time=now, data={})
+
+    def _flown_backwards(self, stream: str, cells: range, cursor: Cursor) -> bool:
+        """Whether a flown row was turned round: a document names its positions upwards only."""
+        geometry = self._geometry_of(stream)
+        if geometry.growing or cursor.placement is None or len(cells) < 2:
+            return False
+        flown = range(cursor.placement.index, geometry.size)
+        first = next(k for k in flown if geometry.flat(k) in (cells[0], cells[-1]))
+        return geometry.flat(first) == cells[-1]
 
     def flush(self) -> None:
         """Bring everything of this run up to date on disk; takes long, call it in a thread.
@@ -296,24 +337,32 @@ class RunRecorder:
         status = _STATUS.get(doc.get("exit_status", "success"), "failed")
         if self.stopped_by_user and status == "complete":
             status = "stopped"
+        self.finish(status, str(doc.get("reason") or ""))
+
+    def finish(self, status: str, reason: str) -> None:
+        """Close everything and publish, however much of it fails: the first error is raised."""
         errors: list[Exception] = []
-        for device in self._devices:
+
+        def attempt(action: Callable[[], object]) -> None:
             try:
-                device.retire(self.run_uid)
-            except (OSError, RuntimeError, ValueError) as error:
+                action()
+            except Exception as error:
                 errors.append(error)
-        if self._journal is not None:
-            reason = str(doc.get("reason") or "")
+
+        for device in self._devices:
+            attempt(lambda device=device: device.retire(self.run_uid))
+        journal = self._journal
+        if journal is not None:
             if "primary" in self._device_streams:  # frames, but perhaps not one event
-                self._table("primary", self.geometry)
-            if errors:
-                status, reason = "failed", str(errors[0])
-            self._journal.append("status", {"status": status, "reason": reason})
+                attempt(lambda: self._table("primary", self.geometry))
             for table in self._tables.values():
-                table.close()
-            self._journal.close()
+                attempt(table.close)
+            if errors:
+                status, reason = "failed", reason or str(errors[0])
+            attempt(lambda: journal.append("status", {"status": status, "reason": reason}))
+            attempt(journal.close)
             if self.config.publication == "stop":
-                publish(store_uri(self.path), status=status, reason=reason)
+                attempt(lambda: publish(store_uri(self.path), status=status, reason=reason))
         if errors:
             raise errors[0]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from bluesky.run_engine import RunEngine
 from bluesky.utils import Msg, MsgGenerator
 
 from bluesky_zarr.devices import Cursor, Placement, WritableDevice
-from bluesky_zarr.store import store_path
+from bluesky_zarr.store import Journal, store_path
 
 from ._config import StorageConfig
 from ._placer import Placer
@@ -20,6 +22,8 @@ from ._provider import OphydRunPathProvider, RunPathProvider, SessionPathProvide
 from ._recorder import RunRecorder
 
 __all__ = ["Storage"]
+
+logger = logging.getLogger("bluesky_zarr.session")
 
 
 class Storage:
@@ -63,10 +67,19 @@ class Storage:
         self._open: dict[str, RunRecorder] = {}
         self._descriptors: dict[str, RunRecorder] = {}
         self._last: RunRecorder | None = None
-        self._placer = Placer(self.cursor, lambda: self._devices, self._open.__getitem__)
-        self._attached: set[int] = set()
+        self._placements: dict[str, Placement] = {}
+        self._placer = Placer(
+            self.cursor,
+            lambda: self._devices,
+            self._open.__getitem__,
+            begin=self._finish_orphans,
+            detach=self._detach,
+        )
+        self._attached: weakref.WeakKeyDictionary[RunEngine, int] = weakref.WeakKeyDictionary()
         self._seen: Any = None
-        self._path_provider = SessionPathProvider(self._provider)
+        self._path_provider = SessionPathProvider(
+            self._provider, self._snapshot, self._devices.discard
+        )
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Storage:
@@ -84,17 +97,24 @@ class Storage:
             When the base directory cannot be made or written, before any scan depends on it.
         """
         self._make_base()
-        if id(RE) in self._attached:
+        if RE in self._attached:
             return
-        self._attached.add(id(RE))
-        RE.subscribe(self._document)
+        for other in [p for p in RE.preprocessors if isinstance(p, Placer)]:
+            # A startup script that is run again makes a new storage: it takes the old one's place.
+            logger.warning("Another Storage was attached to this RunEngine: it is detached.")
+            RE.preprocessors.remove(other)
+            other.detach(RE)
+        self._attached[RE] = RE.subscribe(self._document)
         # First of all preprocessors: those that follow wrap around it, so that the messages that
         # they add (baselines, for one) are not taken for points of the scan.
         RE.preprocessors.insert(0, self._placer)
 
+    def _detach(self, RE: RunEngine) -> None:
+        RE.unsubscribe(self._attached.pop(RE))
+
     def wrap(self, plan: Any) -> MsgGenerator[Any]:
         """The same for one plan, where nobody can attach: ``RE(storage.wrap(plan))``."""
-        if not self._attached:
+        if not self._placer.active:  # nobody is attached to the RunEngine that runs this plan
             self._make_base()
             # A callable of its own: the RunEngine forgets this one with the plan, and would forget
             # what attach() subscribed in the meantime as well.
@@ -110,6 +130,9 @@ class Storage:
                     "its readings are stored without being injected. For a detector that writes "
                     "files use path_provider=storage.ophyd_provider()."
                 )
+            owner = device.path_provider
+            if isinstance(owner, SessionPathProvider):
+                owner.release(device)  # a device belongs to one session: the last one
             device.path_provider = self._path_provider
             self._devices.add(device)
 
@@ -156,13 +179,15 @@ class Storage:
 
     def _place(self, placement: Placement) -> None:
         for device in self._devices:
-            device.place(placement)
+            if device.name in placement.devices:
+                self._placements[device.name] = placement
+                device.place(placement)
 
-    def _current(self, name: str) -> RunRecorder:
-        placement = self.cursor.placement
+    def _current(self, name: str) -> tuple[RunRecorder, str]:
+        placement = self._placements.get(name)
         recorder = None if placement is None else self._open.get(placement.run_uid)
-        if recorder is not None:
-            return recorder
+        if recorder is not None and placement is not None:
+            return recorder, placement.stream
         if self._open:
             raise RuntimeError(
                 f"Nobody said where a frame of '{name}' belongs: it was triggered by something "
@@ -175,32 +200,54 @@ class Storage:
             "that storage.wrap(plan) wraps."
         )
 
-    def _newest_path(self, name: str) -> Path:
+    def _newest(self, name: str) -> RunRecorder:
         if not self._open:
             raise RuntimeError(
                 f"'{name}' has no place to write: no run is open. Prepare it between open_run and "
                 "close_run, in a RunEngine that storage.attach(RE) has seen."
             )
-        recorder = next(reversed(self._open.values()))
-        recorder.open()
+        return next(reversed(self._open.values()))
+
+    def _newest_path(self, name: str) -> Path:
+        recorder = self._newest(name)
+        recorder.open()  # so that the directory is there
         return recorder.path
 
     def _provider(self, name: str) -> RunPathProvider:
-        recorder = self._current(name)
-        placement = self.cursor.placement
-        return recorder.provider("primary" if placement is None else placement.stream)
+        recorder, stream = self._current(name)
+        recorder.check_name(stream, name)
+        return recorder.provider(stream)
+
+    def _snapshot(self) -> RunPathProvider:
+        return self._newest("a device in another process").provider("primary")
+
+    def _finish_orphans(self) -> None:
+        # Runs whose stop document never came here: somebody else's callback raised before it.
+        for uid in list(self._open):
+            recorder = self._forget(uid)
+            try:
+                recorder.finish("failed", "the run's stop document did not arrive")
+            except Exception:
+                logger.exception("The store %s could not be finished", recorder.path)
 
     def _new_path(self, start: Mapping[str, Any]) -> Path:
         path = self.base / self.config.store_name(start)
         number = 2
-        while (
-            path.exists() or path.is_symlink() or any(r.path == path for r in self._open.values())
-        ):
+        while self._is_taken(path):
             path = path.with_name(
                 f"{path.name.removesuffix('.zarr').rsplit('~', 1)[0]}~{number}.zarr"
             )
             number += 1
         return path
+
+    def _is_taken(self, path: Path) -> bool:
+        # A journal without its store is somebody's as well: a recovery would mix it in.
+        return (
+            path.exists()
+            or path.is_symlink()
+            or Journal.path_of(path).exists()
+            or any(recorder.path == path for recorder in self._open.values())
+        )
 
     # -- documents -----------------------------------------------------------------------------
 
@@ -226,14 +273,18 @@ class Storage:
                 for device in self._devices:
                     device.stream_resource_emitted(doc["uid"])
             case "stream_datum":
-                self._descriptors[doc["descriptor"]].stream_datum(doc)
+                self._descriptors[doc["descriptor"]].stream_datum(doc, self.cursor)
             case "stop":
                 self._stop(doc)
 
     def _stop(self, doc: Mapping[str, Any]) -> None:
-        recorder = self._open.pop(doc["run_start"])
+        if doc["run_start"] in self._open:
+            self._forget(doc["run_start"]).stop(doc)
+
+    def _forget(self, run_uid: str) -> RunRecorder:
+        recorder = self._open.pop(run_uid)
         for uid in [u for u, r in self._descriptors.items() if r is recorder]:
             del self._descriptors[uid]
         if recorder.opened:
             self._last = recorder
-        recorder.stop(doc)
+        return recorder
