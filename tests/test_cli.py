@@ -61,6 +61,16 @@ def test_what_is_not_there_is_an_error_with_its_name(tmp_path: Path, command: st
     assert "nothing.zarr" in result.output
 
 
+def test_a_uri_is_a_path_as_well(store: Path) -> None:
+    assert runner.invoke(app, ["validate", f"file://{store}"]).exit_code == 0
+
+
+def test_a_demo_that_cannot_write_says_so_in_a_line() -> None:
+    result = runner.invoke(app, ["demo", "--directory", "/proc/nowhere"])
+    assert result.exit_code == 2
+    assert "/proc/nowhere" in result.output
+
+
 def test_help_names_the_commands() -> None:
     result = runner.invoke(app, ["--help"])
     for command in ("demo", "inspect", "validate", "recover"):

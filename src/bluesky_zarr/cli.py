@@ -18,7 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-StorePath = Annotated[Path, typer.Argument(metavar="PATH", help="A store: /data/scan.zarr")]
+StorePath = Annotated[
+    str, typer.Argument(metavar="PATH", help="A store: /data/scan.zarr, or a file:// URI.")
+]
 
 
 @app.command()
@@ -31,7 +33,7 @@ def demo(
     from ._demo import run_demo
 
     try:
-        run_demo(directory.absolute(), typer.echo)
+        _or_exit(lambda: run_demo(directory.absolute(), typer.echo))
     except ImportError as error:
         typer.echo(
             f"The demo needs more than the core: {error}. "
@@ -45,8 +47,9 @@ def demo(
 def inspect(path: StorePath) -> None:
     """Show what a store holds: arrays, dims, chunks, status, frames, size."""
     from .store import inspect as inspect_store
+    from .store._paths import local_path
 
-    _or_exit(lambda: typer.echo(str(inspect_store(path))))
+    _or_exit(lambda: typer.echo(str(inspect_store(local_path(path)))))
 
 
 @app.command()
@@ -58,9 +61,10 @@ def validate(
 ) -> None:
     """Check a store. Exit status 1 when something is wrong."""
     from .store import validate as validate_store
+    from .store._paths import local_path
 
     def check() -> None:
-        report = validate_store(path, deep=deep)
+        report = validate_store(local_path(path), deep=deep)
         typer.echo(str(report))
         if not report:
             raise typer.Exit(1)
@@ -77,9 +81,10 @@ def recover(
 ) -> None:
     """Publish what a crash left. Nothing is deleted."""
     from .store import recover as recover_store
+    from .store._paths import local_path
 
     def repair() -> None:
-        report = recover_store(path, dry_run=dry_run)
+        report = recover_store(local_path(path), dry_run=dry_run)
         typer.echo(str(report))
         if not report:
             raise typer.Exit(1)
@@ -87,7 +92,8 @@ def recover(
     _or_exit(repair)
 
 
-def _or_exit(action: Callable[[], None]) -> None:
+def _or_exit(action: Callable[[], object]) -> None:
+    """Do it; an error that a user can cause is one line and exit status 2."""
     try:
         action()
     except (OSError, ValueError, RuntimeError) as error:
