@@ -1,6 +1,7 @@
 """Whatever a dead process left becomes a published store with every frame that was whole."""
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -27,7 +28,8 @@ from bluesky_zarr.store import (
     validate,
 )
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
-from bluesky_zarr.store._metadata import read_document, write_document
+from bluesky_zarr.store._identity import process_identity
+from bluesky_zarr.store._metadata import nodes, read_document, write_document
 from bluesky_zarr.store._publish import publication_steps
 
 GRID = ScanGeometry.from_spec(Linspace("y", 0, 1, 3) * ~Linspace("x", 0, 2, 4))
@@ -41,10 +43,15 @@ def frame(n, shape=(6, 8)):
 
 
 def died(store):
-    """Say that the process which wrote the store is gone."""
+    """Say that the processes which wrote the store are gone."""
     document = read_document(store)
     document["attributes"]["writer"]["process_start"] = "1"
     write_document(store, document)
+    for key, document in nodes(store):
+        ours = document["attributes"].get("bluesky_zarr", {})
+        if "writer" in ours:
+            ours["writer"]["process_start"] = "1"
+            write_document(store / key, document)
 
 
 def crashed(
@@ -204,6 +211,65 @@ def test_a_growing_store_with_more_events_than_frames_opens(tmp_path):
     assert recover(store)
     assert opened(store).sizes["event"] == 5
     assert validate(store, deep=True)
+
+
+def test_while_one_process_recovers_another_one_is_refused(tmp_path):
+    order = (0, 1, 2, 3, 2, 4)
+    store = crashed(tmp_path / "scan.zarr", order)
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pathlib import Path\n"
+            "from bluesky_zarr.store._locks import only_recovery\n"
+            "with only_recovery(Path(sys.argv[1])) as alone: print(alone, flush=True); input()",
+            str(store),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout.readline() == "True\n"
+        report = recover(store)
+        assert not report
+        assert "another process is recovering it at this moment" in str(report)
+        assert read_document(store)["attributes"]["status"] == "running"
+        assert recover(store, dry_run=True), "to look is always allowed"
+    finally:
+        # A process that is killed leaves nothing that keeps others out.
+        holder.kill()
+        holder.communicate()
+    assert recover(store)
+    expect(store, order)
+
+
+def test_of_two_recoveries_at_once_each_ends_well(tmp_path):
+    order = (0, 1, 2, 3, 2, 4)
+    store = crashed(tmp_path / "scan.zarr", order)
+    code = "import sys; from bluesky_zarr.store import recover; print(recover(sys.argv[1]))"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(store)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = "".join(process.communicate()[0] for process in both)
+    assert all(process.returncode == 0 for process in both)
+    assert "published as recovered" in said
+    expect(store, order)
+
+
+def test_a_store_that_a_second_process_still_writes_is_left_alone(tmp_path):
+    store = crashed(tmp_path / "scan.zarr")
+    document = read_document(store / KEY)
+    ours = document["attributes"]["bluesky_zarr"]["writer"]
+    assert ours["pid"] == os.getpid()
+    ours["process_start"] = process_identity()["process_start"]
+    write_document(store / KEY, document)
+    report = recover(store)
+    assert not report
+    assert f"primary/cam is being written by process {ours['pid']}" in str(report)
 
 
 def test_the_status_that_the_run_had_by_its_own_account_is_the_reason(tmp_path):

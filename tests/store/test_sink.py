@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import zarr
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -347,15 +346,16 @@ def test_a_closed_sink_takes_no_more(make: MakeSink) -> None:
 # ---------------------------------------------------------------------- growing
 
 
-def test_a_growing_array_grows_by_whole_shards_and_is_trimmed_at_the_end(make: MakeSink) -> None:
+def test_a_growing_array_is_long_enough_for_every_frame_and_trimmed_at_the_end(
+    make: MakeSink,
+) -> None:
     sink = make(layout=Layout((1, 10, 10), (4, 10, 10)), codec="none")
     lengths = []
     for k in range(50):
         sink.write(frame(k))
-        lengths.append(zarr.open_array(store_of(sink), path=sink.key, mode="r").shape[0])
-        assert lengths[-1] == sink.shape[0] > k
+        lengths.append(len(read(sink)))
+        assert sink.shape[0] >= lengths[-1] > k
         np.testing.assert_array_equal(read(sink)[k], frame(k))
-    assert all(length % 4 == 0 for length in lengths)
     # Few rewritings of the metadata, however many frames come.
     assert len(set(lengths)) < 8
     sink.write(frame(60), 60)
@@ -363,6 +363,19 @@ def test_a_growing_array_grows_by_whole_shards_and_is_trimmed_at_the_end(make: M
     assert read(sink).shape == (61, 10, 10)
     assert sink.written.shape == (61,)
     assert zarr_python(store_of(sink), "primary/cam_written").tolist() == [1] * 50 + [0] * 10 + [1]
+
+
+def test_counts_that_a_full_disk_refused_are_written_once_there_is_room(
+    make: MakeSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = make(geometry=grid(4))
+    sink.write(frame(0))
+    monkeypatch.setattr(os, "pwrite", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        sink._files.progress.flush()
+    monkeypatch.undo()
+    sink.close()
+    assert zarr_python(store_of(sink), "primary/cam_written").tolist() == [1, 0, 0, 0]
 
 
 def test_an_array_without_a_frame_ends_empty(make: MakeSink) -> None:
@@ -674,7 +687,9 @@ class SinkAgainstNumpy(RuleBasedStateMachine):
     def compare(self, found: np.ndarray) -> None:
         found = found.reshape(-1, 3, 5)
         counts = self.sink.written.ravel()
-        assert len(counts) == len(found)
+        # A growing array has room for whole shards, and is as long as its frames need.
+        assert len(found) == len(counts) or (self.growing and len(found) < len(counts))
+        assert not counts[len(found) :].any()
         for flat in range(len(found)):
             versions = self.versions.get(flat, [])
             assert counts[flat] == len(versions)
@@ -694,5 +709,16 @@ class SinkAgainstNumpy(RuleBasedStateMachine):
         self.directory.cleanup()
 
 
-TestSinkAgainstNumpy = pytest.mark.filterwarnings("ignore:the layout")(SinkAgainstNumpy.TestCase)
-TestSinkAgainstNumpy.settings = settings(max_examples=20, stateful_step_count=10, deadline=None)
+ignoring = pytest.mark.filterwarnings("ignore:the layout")
+
+
+@ignoring
+class TestSinkAgainstNumpy(SinkAgainstNumpy.TestCase):
+    settings = settings(max_examples=8, stateful_step_count=10, deadline=None)
+
+
+@ignoring
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+class TestSinkAgainstNumpyForLong(SinkAgainstNumpy.TestCase):
+    settings = settings(max_examples=100, stateful_step_count=20, deadline=None)

@@ -13,10 +13,19 @@ import zarr
 from scanspec.specs import Linspace
 
 from bluesky_zarr.geometry import ScanGeometry
-from bluesky_zarr.store import Column, Journal, SourceInfo, StreamTable, ZarrWriter, fold
+from bluesky_zarr.store import (
+    Column,
+    Journal,
+    SourceInfo,
+    StreamTable,
+    ZarrWriter,
+    fold,
+    publish,
+    validate,
+)
 from bluesky_zarr.store import _table as table_module
+from bluesky_zarr.store._length import level
 from bluesky_zarr.store._metadata import consolidated, read_document, write_document
-from bluesky_zarr.store._table import level
 
 T0 = 1_763_600_000.123456
 GRID = ScanGeometry.from_spec(Linspace("mono", 7, 7.4, 2) * ~Linspace("x", 0, 2, 3)).with_units(
@@ -516,3 +525,14 @@ def test_a_published_group_opens_by_path_and_as_a_tree_without_a_warning(store):
     assert set(tree.groups) == {"/", "/primary", "/monitor"}
     assert tree["primary"].to_dataset().load().equals(direct)
     assert "consolidated_metadata" in read_document(store)
+
+
+def test_a_stream_with_a_slash_in_its_name_is_found_by_readers(store):
+    ZarrWriter(store)
+    table = StreamTable(store, "fast/primary", ScanGeometry.events(), None)
+    table.put(0, seq_num=1, time=T0, data={})
+    table.close()
+    publish(store)
+    with xarray.open_datatree(store, engine="zarr", consolidated=True) as tree:
+        assert tree["fast/primary/seq_num"].values.tolist() == [1]
+    assert validate(store)

@@ -21,6 +21,7 @@ from bluesky_zarr.store import FrameSink, Layout, SourceInfo, Writer, ZarrWriter
 from bluesky_zarr.store import _provenance as provenance_module
 from bluesky_zarr.store import _root as root_module
 from bluesky_zarr.store._identity import is_alive, process_identity, process_start
+from bluesky_zarr.store._metadata import read_document
 from tests.store.reading import READERS, zarr_python
 
 CAM = SourceInfo("cam", "uint16", (4, 6), units="counts")
@@ -382,6 +383,22 @@ def test_processes_share_a_store_and_one_publishes(path: Path) -> None:
 
 
 # ---------------------------------------------------------------------- groups and blocks
+
+
+def test_attributes_that_several_writers_set_at_once_are_all_there(path: Path) -> None:
+    def add(name: str) -> None:
+        writer = ZarrWriter(path)
+        for n in range(30):
+            writer.set_attributes("", {f"{name}{n}": n})
+
+    ZarrWriter(path)
+    threads = [threading.Thread(target=add, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    attributes = read_document(path)["attributes"]
+    assert all(attributes[f"{name}{n}"] == n for name in "abc" for n in range(30))
 
 
 def test_groups_and_their_attributes(path: Path) -> None:

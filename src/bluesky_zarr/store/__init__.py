@@ -2,9 +2,11 @@
 
 from ._codecs import CODECS_HELP
 from ._columns import Column
+from ._fold import fold
 from ._inspect import StoreSummary, inspect
 from ._journal import Journal
 from ._layout import Layout, choose_layout
+from ._names import RESERVED
 from ._paths import (
     PathInfo,
     PathProvider,
@@ -21,9 +23,10 @@ from ._recover import recover
 from ._report import Problem, Report
 from ._sink import FrameSink
 from ._source_info import SourceInfo
-from ._table import RESERVED, StreamTable, fold
+from ._table import StreamTable
 from ._validate import validate
-from ._writer import Writer, ZarrWriter
+from ._writer import Writer
+from ._zarr_writer import ZarrWriter
 
 __all__ = [
     "CODECS_HELP",

@@ -34,15 +34,22 @@ def compressor_configuration(name: str, itemsize: int) -> dict[str, Any] | None:
     Only codecs that every Zarr v3 implementation has are used. Plain "lz4" therefore is the Blosc
     container with lz4 and without a shuffle: Zarr v3 has no codec for bare lz4.
 
+    Parameters
+    ----------
+    name
+        One of `CODECS_HELP`.
+    itemsize
+        Bytes per element of the array, which the shuffle works with.
+
+    Raises
+    ------
+    ValueError
+        The name is not a codec.
+
+    Examples
+    --------
     >>> compressor_configuration("zstd-3", 2)
     {'name': 'zstd', 'configuration': {'level': 3, 'checksum': False}}
-
-    Args:
-        name: one of `CODECS_HELP`.
-        itemsize: bytes per element of the array, which the shuffle works with.
-
-    Raises:
-        ValueError: the name is not a codec.
     """
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:
@@ -75,8 +82,10 @@ def encoder(name: str, itemsize: int) -> Encoder:
     """A function from the bytes of a chunk to the compressed bytes, without a checksum; "none"
     hands its input back.
 
-    Raises:
-        ValueError: the name is not a codec.
+    Raises
+    ------
+    ValueError
+        The name is not a codec.
     """
     entry = compressor_configuration(name, itemsize)
     if entry is None:
@@ -113,12 +122,16 @@ def decoder(codecs: Sequence[Mapping[str, Any]]) -> Callable[[Buffer], bytes]:
     and `crc32c`. The function raises ValueError where a checksum does not fit or the data cannot be
     decompressed.
 
+    Raises
+    ------
+    ValueError
+        The list holds a codec that is not written here.
+
+    Examples
+    --------
     >>> decode = decoder([{"name": "bytes"}, {"name": "crc32c"}])
     >>> decode(b"abc" + checksum(b"abc"))
     b'abc'
-
-    Raises:
-        ValueError: the list holds a codec that is not written here.
     """
     steps = [_decoding_step(codec) for codec in reversed(codecs)]
 

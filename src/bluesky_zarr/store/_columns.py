@@ -26,13 +26,30 @@ class Column:
     """A reading that every event of a stream has: one element, or one small array, per position of
     the scan.
 
-    `dtype` is a numpy dtype ("float64", "<u2"), a word of the documents ("number", "integer",
-    "boolean", "string"), or "json" for whatever has no fixed type or shape. `shape` is that of one
-    value, `dims` its names (by default dim_0, dim_1, ...). `units` and `long_name` are stored as
-    attributes.
-
     A single float is stored as float64, a single integer as int64 (uint64 where it is one), text as
     text of any length; arrays keep their dtype; anything else is stored as JSON text.
+
+    Parameters
+    ----------
+    dtype
+        A numpy dtype ("float64", "<u2"), a word of the documents ("number", "integer", "boolean",
+        "string"), or "json" for whatever has no fixed type or shape.
+    shape
+        That of one value; () for a single one.
+    units, long_name
+        Stored as attributes.
+    dims
+        The names of the value's dims, by default dim_0, dim_1, ...
+
+    Raises
+    ------
+    ValueError
+        `dims` do not name each dim of `shape`.
+
+    Examples
+    --------
+    >>> Column("number", units="A").stored_dtype
+    '<f8'
     """
 
     dtype: str
@@ -95,6 +112,8 @@ class Column:
     def stored_dims(self, key: str) -> tuple[str, ...]:
         """The names of a value's own dims, made the reading's own by its key.
 
+        Examples
+        --------
         >>> Column("float64", (128,), dims=("channel",)).stored_dims("mca")
         ('mca_channel',)
         """

@@ -14,6 +14,7 @@ import functools
 import os
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ def replace_bytes(path: Path, data: Buffer, *, sync: bool = False) -> None:
     With `sync`, the bytes are on disk before the name points at them, and the directory is on disk
     when this returns. Raises OSError, and leaves the old file and no temporary file behind.
 
+    Examples
+    --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "zarr.json"
     >>> replace_bytes(path, b"{}")
@@ -68,6 +71,24 @@ def replace_bytes(path: Path, data: Buffer, *, sync: bool = False) -> None:
         raise
     if sync:
         fsync_dir(path.parent)
+
+
+def replace_all(files: Mapping[Path, Buffer]) -> None:
+    """Replace several files, each in one step, one right after the other.
+
+    Raises OSError; all are as before where one of them cannot be written.
+    """
+    temporaries: dict[Path, Path] = {}
+    try:
+        for path, data in files.items():
+            temporaries[path] = _write_temporary(path, data, sync=False)
+        for path in files:
+            os.replace(temporaries[path], path)
+            del temporaries[path]
+    finally:
+        for temporary in temporaries.values():
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
 def link_new(path: Path, data: Buffer) -> bool:

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bluesky_zarr.store._codecs import checksum
 from bluesky_zarr.store._metadata import Document
-from bluesky_zarr.store._shard import ENTRY_BYTES, MISSING, Record, ShardFile
+from bluesky_zarr.store._shard import Record, ShardFile
 
 Cell = tuple[int, ...]
 Extent = tuple[int, int]
@@ -178,7 +177,7 @@ class ShardGroup:
         """What the front indexes say: of every position the array has, the tiles not missing."""
         found: dict[Cell, dict[Cell, Extent]] = {}
         for place, file in self.files.items():
-            for index, extent in present(file):
+            for index, extent in file.present():
                 position, tile = self.array.locate(place, index)
                 if self.array.holds(position, tile):
                     found.setdefault(position, {})[tile] = extent
@@ -241,33 +240,9 @@ class ShardGroup:
     def is_whole(self, version: Version) -> bool:
         """Whether the chunks of a version are what was written, by their crc32c."""
         return all(
-            chunk_is_whole(self.files[place], (record.offset, record.nbytes))
+            self.files[place].chunk_is_whole((record.offset, record.nbytes))
             for place, record in version.records.values()
         )
-
-
-def present(file: ShardFile) -> list[tuple[int, Extent]]:
-    """Number and (offset, length) of the entries of a shard file that are not missing."""
-    index = file.read_index()
-    filled = np.flatnonzero(~np.all(index == np.uint64(MISSING), axis=1))
-    return [(int(i), (int(index[i, 0]), int(index[i, 1]))) for i in filled]
-
-
-def chunk_is_whole(file: ShardFile, extent: Extent) -> bool:
-    """Whether the crc32c at the end of an encoded chunk is that of its bytes."""
-    if extent[0] < file.header_bytes or extent[0] + extent[1] > file.size:
-        return False
-    data = memoryview(file.read_chunk(extent))
-    return len(data) == extent[1] and len(data) >= 4 and checksum(data[:-4]) == bytes(data[-4:])
-
-
-def end_index_is_whole(file: ShardFile) -> bool:
-    """Whether a file ends with a copy of its front index and the checksum of that."""
-    header = file.read_chunk((0, file.header_bytes))
-    length = file.entries * ENTRY_BYTES + 4
-    start = file.size - length
-    end = file.read_chunk((start, length)) if start >= file.header_bytes else b""
-    return end == header + checksum(header)
 
 
 def _grid(whole: Cell, part: Cell) -> Cell:

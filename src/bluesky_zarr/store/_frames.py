@@ -138,8 +138,10 @@ class FrameFiles:
         """Store a frame of the array's dtype (C-contiguous, if it is not cut in tiles); it is
         readable on return.
 
-        Raises:
-            OSError: the disk refused.
+        Raises
+        ------
+        OSError
+            The disk refused.
         """
         encoded = [self._encoded(frame, part) for part in self._parts]
         places = self._places(flat)
@@ -415,12 +417,7 @@ def _whole_version(
             extents.append(_NOTHING)
             continue
         record = records.get(index)
-        if record is None or not _is_whole(file, record):
+        if record is None or not file.chunk_is_whole((record.offset, record.nbytes)):
             return None
         extents.append((record.offset, record.nbytes))
     return extents
-
-
-def _is_whole(file: ShardFile, record: Record) -> bool:
-    chunk = file.read_chunk((record.offset, record.nbytes))
-    return len(chunk) == record.nbytes and checksum(chunk[:-4]) == chunk[-4:]

@@ -30,6 +30,8 @@ def is_alive(identity: Mapping[str, Any]) -> bool | None:
     """Whether the process of an identity still runs; None if it is on another host, where nobody
     here can tell.
 
+    Examples
+    --------
     >>> is_alive(process_identity())
     True
     """

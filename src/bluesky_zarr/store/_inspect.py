@@ -13,11 +13,11 @@ from typing import Any
 
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._journal import Journal
+from bluesky_zarr.store._kinds import is_frame_array
 from bluesky_zarr.store._metadata import Document, nodes, read_document
 from bluesky_zarr.store._paths import local_path
 from bluesky_zarr.store._report import human_bytes, table
 from bluesky_zarr.store._shard import ENTRY_BYTES, HEAD_BYTES
-from bluesky_zarr.store._table import is_frame_array
 
 _SHOWN = ("plan_name", "scan_id", "run_uid", "created_at", "published_at", "reason")
 
@@ -93,7 +93,19 @@ class StoreSummary:
 def inspect(path: str | Path) -> StoreSummary:
     """Look at a store, published or running, or at any other Zarr v3 group; nothing is changed.
 
-    Raises FileNotFoundError or ValueError where there is no Zarr v3 group or array.
+    Raises
+    ------
+    FileNotFoundError
+        There is no Zarr v3 group or array.
+    ValueError
+        Its `zarr.json` is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from bluesky_zarr.store import ZarrWriter
+    >>> inspect(ZarrWriter(tempfile.mkdtemp() + "/scan.zarr").path).status
+    'running'
     """
     store = local_path(path)
     root = read_document(store)

@@ -47,9 +47,15 @@ class Journal:
     """Appends lines to the journal of one store; the file is made if it is not there.
 
     An entry is one `write`, some tens of microseconds, and survives the death of the process from
-    then on; `sync` makes it survive a power cut. May be used from several threads. OSError where
-    the file cannot be made or has no room.
+    then on; `sync` makes it survive a power cut. May be used from several threads.
 
+    Raises
+    ------
+    OSError
+        The file cannot be made or has no room.
+
+    Examples
+    --------
     >>> import tempfile
     >>> store = Path(tempfile.mkdtemp()) / "scan001.zarr"
     >>> with Journal(store) as journal:

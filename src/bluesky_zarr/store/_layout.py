@@ -33,9 +33,13 @@ class Layout:
     """Shapes in elements, over all dims of the array: of the inner chunks, and of the shards that
     are its files.
 
-    Raises:
-        ValueError: the two are not of one length, or a shard is not a whole number of inner chunks.
+    Raises
+    ------
+    ValueError
+        The two are not of one length, or a shard is not a whole number of inner chunks.
 
+    Examples
+    --------
     >>> Layout(inner=(1, 512, 512), shard=(60, 2048, 2048))
     Layout(inner=(1, 512, 512), shard=(60, 2048, 2048))
     """
@@ -86,6 +90,30 @@ def choose_layout(
     An inner chunk never spans two positions of the scan, so that each frame is readable as soon as
     it is written. A shard takes the fastest scan dims whole, and of the next one an equal part.
 
+    Parameters
+    ----------
+    shape
+        Scan dims, then frame dims, in elements. Of a growing array, the first is how many
+        frames are expected, or 0 where nobody knows.
+    dims
+        The name of each dim.
+    dtype
+        Of the elements.
+    access
+        What is read most: "frames" (a whole frame in each inner chunk), "series" (one pixel
+        at all positions: tiles of 128 x 128), or "balanced" (tiles of 512 x 512).
+    frame_ndim
+        How many of the dims, from the last, are the frame's.
+    growing
+        Whether the first dim can get longer.
+
+    Raises
+    ------
+    ValueError
+        Another `access`, or lengths that do not fit together.
+
+    Examples
+    --------
     >>> choose_layout((600, 2048, 2048), ("event", "cam_y", "cam_x"), "uint16", frame_ndim=2)
     Layout(inner=(1, 2048, 2048), shard=(60, 2048, 2048))
     >>> choose_layout(
@@ -96,19 +124,6 @@ def choose_layout(
     ...     frame_ndim=2,
     ... )
     Layout(inner=(1, 1, 1, 512, 512), shard=(1, 10, 6, 2048, 2048))
-
-    Args:
-        shape: scan dims, then frame dims, in elements. Of a growing array, the first is how many
-            frames are expected, or 0 where nobody knows.
-        dims: the name of each dim.
-        dtype: of the elements.
-        access: what is read most: "frames" (a whole frame in each inner chunk), "series" (one pixel
-            at all positions: tiles of 128 x 128), or "balanced" (tiles of 512 x 512).
-        frame_ndim: how many of the dims, from the last, are the frame's.
-        growing: whether the first dim can get longer.
-
-    Raises:
-        ValueError: another `access`, or lengths that do not fit together.
     """
     shape = tuple(int(n) for n in shape)
     if access not in _TILE:
@@ -203,6 +218,8 @@ def batch_layout(
     Returns (chunks, None) where one file for each chunk is fine, else (chunks, shards). The slowest
     dims are cut first, so that a block of whole chunks is one run of the array in C order.
 
+    Examples
+    --------
     >>> batch_layout((100, 1000, 1000), "float32")
     ((4, 1000, 1000), (100, 1000, 1000))
     """

@@ -42,6 +42,8 @@ def plain(value: Any) -> Any:
     NaN and the infinities become the words that the Zarr specification uses for them, as JSON has
     none.
 
+    Examples
+    --------
     >>> plain({"a": np.float32(1.5), "b": (1, float("nan"))})
     {'a': 1.5, 'b': [1, 'NaN']}
     """
@@ -73,6 +75,8 @@ def plain(value: Any) -> Any:
 def dimension_attributes(dims: Sequence[str]) -> dict[str, list[str]]:
     """The attribute by which readers older than Zarr v3's `dimension_names` know the dims.
 
+    Examples
+    --------
     >>> dimension_attributes(("y", "x"))
     {'_ARRAY_DIMENSIONS': ['y', 'x']}
     """
@@ -104,6 +108,8 @@ def array_document(
     the dtype's own (0, False, ""). Raises ValueError where shape, chunks and dims are not of one
     length.
 
+    Examples
+    --------
     >>> document = array_document(
     ...     shape=(5, 30), dtype="float64", chunks=(5, 30), dims=("y", "x"), units="mm"
     ... )
@@ -243,6 +249,13 @@ def open_quietly(store: Path, *, path: str | None = None) -> zarr.Array | zarr.G
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return zarr.open(str(store), path=path, mode="r", zarr_format=3, use_consolidated=False)
+
+
+def write_whole(node: Path, values: np.ndarray) -> None:
+    """Write all of an unsharded array with zarr-python, which replaces each chunk by rename."""
+    # Without being told it may leave out chunks of zeros.
+    config = {"write_empty_chunks": True}
+    zarr.open_array(str(node), mode="r+", zarr_format=3, config=config)[...] = values
 
 
 # ------------------ zarr-python's part

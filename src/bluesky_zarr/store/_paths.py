@@ -28,9 +28,14 @@ _NOT_IN_A_URI = "%?#"
 def store_path(uri: str | Path) -> Path:
     """The directory that a `file://` URI or an absolute path names.
 
-    Raises ValueError for anything else: a relative path, another scheme, another host, `..`, and
-    characters that no reader would find again in a URI.
+    Raises
+    ------
+    ValueError
+        Anything else: a relative path, another scheme, another host, `..`, and characters that no
+        reader would find again in a URI.
 
+    Examples
+    --------
     >>> store_path("file:///data/scan001.zarr").as_posix()
     '/data/scan001.zarr'
     >>> store_path("file://localhost/data/scan001.zarr").as_posix()
@@ -94,6 +99,8 @@ def _suggestion(text: str) -> str:
 def store_uri(path: str | Path) -> str:
     """The `file:///` URI of a store, with nothing %-encoded.
 
+    Examples
+    --------
     >>> store_uri(Path("/data/2026 november/scan001.zarr"))
     'file:///data/2026 november/scan001.zarr'
     """
@@ -104,6 +111,8 @@ def array_uri(store_uri: str | Path, key: str) -> str:
     """The URI of an array node as documents carry it: with a host, because event-model readers
     expect one.
 
+    Examples
+    --------
     >>> array_uri("file:///data/scan001.zarr", "primary/cam")
     'file://localhost/data/scan001.zarr/primary/cam'
     """
@@ -120,12 +129,18 @@ def local_path(path: str | Path) -> Path:
 
 
 def check_key(key: str) -> str:
-    """Return `key` if it can name a node inside a store, at any depth ("primary/cam"); else raise
-    ValueError.
+    """Return `key` if it can name a node inside a store, at any depth ("primary/cam").
 
     Zarr libraries quietly turn `/abs` into `abs` and `a\\b` into `a/b`, so these are refused rather
     than mended, as is whatever a file system or the Zarr specification keeps for itself.
 
+    Raises
+    ------
+    ValueError
+        It cannot.
+
+    Examples
+    --------
     >>> check_key("primary/cam")
     'primary/cam'
     >>> check_key("../cam")
@@ -188,7 +203,17 @@ def check_inside(base: Path, key: str) -> Path:
     """The path of the node `key` in the store at `base`, once no symbolic link on the way leads out
     of the store.
 
-    Zarr libraries follow such links and would write somewhere else. Raises ValueError.
+    Zarr libraries follow such links and would write somewhere else.
+
+    Raises
+    ------
+    ValueError
+        A key that `check_key` refuses, or a link that leads out.
+
+    Examples
+    --------
+    >>> check_inside(Path("/data/scan001.zarr"), "primary/cam").as_posix()
+    '/data/scan001.zarr/primary/cam'
     """
     path = base / check_key(key)
     real = Path(os.path.realpath(base))
@@ -211,11 +236,26 @@ class PathInfo:
     """Where one device writes: all that has to cross a process border for it to open a writer of
     its own.
 
-    `store_uri` is a `file://` URI (an absolute path is turned into one), `array_key` the device's
-    key in the store, `capacity` the most frames to expect (0 = unlimited). `extra` is open for
-    physical units, axis types and coordinate metadata; it is copied. Everything is checked on
-    construction: ValueError says what to change.
+    Parameters
+    ----------
+    store_uri
+        A `file://` URI; an absolute path is turned into one.
+    array_key
+        The device's key in the store.
+    capacity
+        The most frames to expect, 0 = unlimited.
+    mimetype_hint
+        The mimetype of the documents that announce the frames.
+    extra
+        Open for physical units, axis types and coordinate metadata; it is copied.
 
+    Raises
+    ------
+    ValueError
+        One of these cannot be used; it says what to change.
+
+    Examples
+    --------
     >>> PathInfo("/data/scan001.zarr", "cam").store_uri
     'file:///data/scan001.zarr'
     """
@@ -258,6 +298,8 @@ class PathProvider(Protocol):
 class StaticPathProvider:
     """Puts every device into one store, each under its own name.
 
+    Examples
+    --------
     >>> StaticPathProvider("file:///data/scan001.zarr")("cam").array_key
     'cam'
     """

@@ -25,6 +25,8 @@ _CHUNK_ELEMENTS = 16_384
 def counts_key(key: str) -> str:
     """The key of the array that counts the writes of the frame array `key`.
 
+    Examples
+    --------
     >>> counts_key("primary/cam")
     'primary/cam_written'
     """
@@ -176,11 +178,17 @@ class Progress:
         with self._lock:
             dirty, self._dirty = self._dirty, set()
             chunks = [self._chunk_of(number) for number in dirty]
-        for coordinates, block in chunks:
-            path = self._node.joinpath("c", *map(str, coordinates))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            data = block.tobytes()
-            replace_bytes(path, data + checksum(data))
+        try:
+            for coordinates, block in chunks:
+                path = self._node.joinpath("c", *map(str, coordinates))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                data = block.tobytes()
+                replace_bytes(path, data + checksum(data))
+        except OSError:
+            # Once the disk takes bytes again, they are to go out.
+            with self._lock:
+                self._dirty |= dirty
+            raise
 
     def _chunk_of(self, number: int) -> tuple[tuple[int, ...], np.ndarray]:
         axis, chunk, shape = self._axis, self._chunk, self._scan_shape

@@ -13,6 +13,10 @@ from typing import Any
 import numpy as np
 
 from bluesky_zarr.store._files import fsync_dir, fsync_path
+from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
+from bluesky_zarr.store._kinds import is_frame_array, is_live, sharding
+from bluesky_zarr.store._length import level
+from bluesky_zarr.store._locks import directory_turn
 from bluesky_zarr.store._metadata import (
     consolidated,
     nodes,
@@ -20,12 +24,12 @@ from bluesky_zarr.store._metadata import (
     plain,
     read_document,
     write_document,
+    write_whole,
 )
 from bluesky_zarr.store._paths import store_path
 from bluesky_zarr.store._progress import counts_key
 from bluesky_zarr.store._provenance import FORMAT, utc_now
-from bluesky_zarr.store._shard import ShardFile
-from bluesky_zarr.store._table import level
+from bluesky_zarr.store._shard import MISSING, ShardFile
 
 STATUSES = ("complete", "stopped", "aborted", "failed", "recovered")
 """What a published store can be."""
@@ -55,17 +59,36 @@ def publish(
     synced; the metadata of each array is replaced; directories are synced; each group gets its
     consolidated metadata; and last the root, which says the status.
 
-    Args:
-        uri: of the store, `file:///data/scan.zarr`, or an absolute path.
-        status: one of `STATUSES`.
-        attributes: more attributes of the root.
-        reason: why, of a store that is not complete.
+    Parameters
+    ----------
+    uri
+        Of the store, `file:///data/scan.zarr`, or an absolute path.
+    status
+        One of `STATUSES`.
+    attributes
+        More attributes of the root.
+    reason
+        Why, of a store that is not complete.
 
-    Raises:
-        PublishedError: it is published with another status. With the same, nothing is done.
-        FileNotFoundError: there is no store.
-        ValueError: no such status, the node is no store of ours, or a shard file is damaged.
-        OSError: the disk refused; call it again when it does not.
+    Raises
+    ------
+    PublishedError
+        It is published with another status. With the same, nothing is done.
+    FileNotFoundError
+        There is no store.
+    ValueError
+        No such status, the node is no store of ours, or a shard file is damaged.
+    OSError
+        The disk refused; call it again when it does not.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from bluesky_zarr.store import ZarrWriter
+    >>> writer = ZarrWriter(tempfile.mkdtemp() + "/scan.zarr")
+    >>> publish(writer.uri, status="aborted", reason="the beam was lost")
+    >>> read_document(writer.path)["attributes"]["status"]
+    'aborted'
     """
     for _ in publication_steps(
         store_path(uri), status=status, attributes=attributes, reason=reason
@@ -98,6 +121,9 @@ def publication_steps(
         )
     level(store)
     members = dict(nodes(store))
+    for key, document in members.items():
+        if is_frame_array(document) and counts_key(key) in members:
+            _set_counts_right(FrameArray(store, key, document), store / counts_key(key))
     live = {key: document for key, document in members.items() if is_live(document)}
     for key, document in live.items():
         for path in shard_files(store / key):
@@ -109,6 +135,7 @@ def publication_steps(
     yield "files synced"
     for key, document in live.items():
         document["codecs"][0]["configuration"].update(_PUBLISHED_INDEX)
+        document["attributes"].get("bluesky_zarr", {}).pop("writer", None)
         write_document(store / key, document, sync=True)
         yield f"array {key}"
     for directory in _directories(store):
@@ -120,42 +147,51 @@ def publication_steps(
         if document["node_type"] == "group":
             write_document(store / key, consolidated(store / key), sync=True)
             yield f"group {key}"
-    document = consolidated(store)
-    kept = {
-        name: value for name, value in document.get("attributes", {}).items() if name != "writer"
-    }
-    document["attributes"] = {
-        **kept,
-        **plain(dict(attributes or {})),
-        **({"reason": reason} if reason else {}),
-        "status": status,
-        "published_at": utc_now(),
-        "arrays": _summary(store, members),
-    }
-    write_document(store, document, sync=True)
+    with directory_turn(store):
+        # Attributes that someone sets at this moment are in it, or are refused.
+        document = consolidated(store)
+        attributes_now = document.get("attributes", {})
+        kept = {name: value for name, value in attributes_now.items() if name != "writer"}
+        document["attributes"] = {
+            **kept,
+            **plain(dict(attributes or {})),
+            **({"reason": reason} if reason else {}),
+            "status": status,
+            "published_at": utc_now(),
+            "arrays": _summary(store, members),
+        }
+        write_document(store, document, sync=True)
     yield "root"
 
 
-def is_live(document: Mapping[str, Any]) -> bool:
-    """Whether a node is an array of shards that is in the phase of being written."""
-    sharding = _sharding(document)
-    return sharding is not None and sharding.get("index_location") == "start"
+def _set_counts_right(array: FrameArray, node: Path) -> None:
+    """Where the counts on disk are older than the index, because a writer died: 1 for what nobody
+    counted, and 0 for what is not there.
+    """
+    counts = np.asarray(open_quietly(node)[...])  # pyright: ignore[reportIndexIssue, reportArgumentType]
+    entries = 0
+    for _, path in array.files():
+        with ShardFile(path, array.entries, writable=False) as file:
+            entries += int(np.count_nonzero(file.read_index()[:, 0] != np.uint64(MISSING)))
+    # Looking at each position takes too long for what is nearly never needed.
+    if entries == np.count_nonzero(counts) * math.prod(array.tiles):
+        return
+    right = np.zeros_like(counts)
+    for members in array.groups():
+        with ShardGroup(array, members) as group:
+            for position, tiles in group.indexed().items():
+                if group.is_complete(tiles):
+                    right[position] = max(1, counts[position])
+    write_whole(node, right)
 
 
 def entry_count(document: Mapping[str, Any]) -> int:
     """How many inner chunks a shard of a sharded array has."""
-    sharding = _sharding(document)
-    if sharding is None:
+    found = sharding(dict(document))
+    if found is None:
         raise ValueError("the array is not sharded")
     shard = document["chunk_grid"]["configuration"]["chunk_shape"]
-    return math.prod(
-        whole // part for whole, part in zip(shard, sharding["chunk_shape"], strict=True)
-    )
-
-
-def _sharding(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    codecs = document.get("codecs") or [{}]
-    return codecs[0]["configuration"] if codecs[0].get("name") == "sharding_indexed" else None
+    return math.prod(whole // part for whole, part in zip(shard, found["chunk_shape"], strict=True))
 
 
 def shard_files(node: Path) -> Iterator[Path]:

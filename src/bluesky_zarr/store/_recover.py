@@ -7,6 +7,7 @@ called once more.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Mapping
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
+from bluesky_zarr.store._event_arrays import event_array
+from bluesky_zarr.store._fold import fold
 from bluesky_zarr.store._frame_array import Cell, Extent, FrameArray, ShardGroup, Version
 from bluesky_zarr.store._identity import is_alive
 from bluesky_zarr.store._journal import Journal
+from bluesky_zarr.store._kinds import is_frame_array, published_status
+from bluesky_zarr.store._locks import only_recovery
 from bluesky_zarr.store._metadata import (
     DOCUMENT,
     Document,
@@ -26,6 +30,7 @@ from bluesky_zarr.store._metadata import (
     nodes,
     read_document,
     write_document,
+    write_whole,
 )
 from bluesky_zarr.store._paths import local_path, store_uri
 from bluesky_zarr.store._progress import counts_chunk, counts_key
@@ -33,7 +38,6 @@ from bluesky_zarr.store._publish import publish
 from bluesky_zarr.store._report import Report
 from bluesky_zarr.store._shard import MISSING
 from bluesky_zarr.store._small import SmallArray
-from bluesky_zarr.store._table import event_array, fold, is_frame_array, level
 
 _NOTHING: Extent = (MISSING, MISSING)
 
@@ -48,11 +52,30 @@ def recover(path: str | Path, dry_run: bool = False) -> Report:
     if it got so far.
 
     The report is false where frames are damaged (they are named, and the rest is published) or
-    where nothing could be done: the writer is alive, or runs on another host, or this is no store.
+    where nothing could be done: the writer is alive, or runs on another host, another process is
+    at it already, or this is no store.
     A published store is left as it is, which is no problem. With `dry_run`, the report says what
     would be done, and nothing is changed. Nothing is ever deleted.
 
-    Raises OSError where the disk does not take what has to be written; call again when it does.
+    Parameters
+    ----------
+    path
+        A path or `file://` URI.
+    dry_run
+        Only look.
+
+    Raises
+    ------
+    OSError
+        The disk does not take what has to be written; call again when it does.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from bluesky_zarr.store import ZarrWriter
+    >>> print(recover(ZarrWriter(tempfile.mkdtemp() + "/scan.zarr").path))
+    recover ...scan.zarr (running): 1 problem
+    ...it is being written by process ...
     """
     store = local_path(path)
     report = Report(store, "recover (dry run)" if dry_run else "recover")
@@ -61,8 +84,21 @@ def recover(path: str | Path, dry_run: bool = False) -> Report:
     except (OSError, ValueError) as error:
         report.add(str(store), str(error), "check the path; a damaged file has to come from a copy")
         return report
-    if _is_ours_to_do(store, root.get("attributes") or {}, report):
-        _Recovery(store, root, report, dry_run).run()
+    if not _is_ours_to_do(store, root.get("attributes") or {}, report):
+        return report
+    with contextlib.nullcontext(True) if dry_run else only_recovery(store) as alone:
+        if not alone:
+            report.add(
+                str(store),
+                "another process is recovering it at this moment",
+                "wait until that one is done; there is nothing left to do then",
+            )
+        # It may have been done while this one came here.
+        elif published := published_status(store):
+            report.status = published
+            report.notes.append(f"published already ({published}): nothing to do")
+        else:
+            _Recovery(store, root, report, dry_run).run()
     return report
 
 
@@ -76,23 +112,32 @@ def _is_ours_to_do(store: Path, attributes: Mapping[str, Any], report: Report) -
     if report.status != "running":
         report.notes.append(f"published already ({report.status}): nothing to do")
         return False
-    writer = attributes.get("writer") or {}
-    who = _words(writer, attributes)
-    alive = is_alive(writer) if writer else False
-    if alive:
-        report.add(
-            str(store),
-            f"it is being written by {who}",
-            "wait for the process, or end it, and call again",
-        )
-    elif alive is None:
-        report.add(
-            str(store),
-            f"it was being written by {who}, and this host cannot tell whether that process is "
-            "alive",
-            f"call recover on {writer.get('host')}",
-        )
-    return alive is False
+    # Each process that writes frames into the store is noted at its array.
+    writers = {"it": attributes.get("writer") or {}}
+    for key, document in nodes(store, on_error=lambda *_: None):
+        if is_frame_array(document):
+            writers[key] = document["attributes"]["bluesky_zarr"].get("writer") or {}
+    dead = True
+    for what, writer in writers.items():
+        alive = is_alive(writer) if writer else False
+        dead &= alive is False
+        who = _words(writer, attributes)
+        if alive:
+            report.add(
+                str(store),
+                f"{what} is being written by {who}",
+                "wait for the process, or end it, and call again",
+            )
+            break
+        if alive is None:
+            report.add(
+                str(store),
+                f"{what} was being written by {who}, and this host cannot tell whether that "
+                "process is alive",
+                f"call recover on {writer.get('host')}",
+            )
+            break
+    return dead
 
 
 def _words(writer: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
@@ -131,7 +176,6 @@ class _Recovery:
             self.report.notes.append("dry run: nothing was changed")
             return
         fold(self.store)
-        level(self.store)
         publish(store_uri(self.store), status="recovered", reason=self._reason())
         self.report.status = "recovered"
         self.report.notes.append("published as recovered")
@@ -279,11 +323,7 @@ class _Recovery:
         values = np.zeros(shape, np.uint32)
         for position, count in counts.items():
             values[position] = count
-        # zarr-python replaces each chunk by rename, as everything in a store is; it may leave out
-        # chunks of zeros.
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            written = zarr.open_array(str(node), mode="r+", zarr_format=3)
-            written[...] = values
+        write_whole(node, values)
 
     def _write_times(self, array: FrameArray, times: Mapping[Cell, float]) -> None:
         """When the frames were taken, where no events say it: a store that a writer made without a
@@ -301,6 +341,7 @@ class _Recovery:
             for position, time in times.items():
                 node.set(node.place(position), time)
             node.flush()
+            node.write_document()
 
 
 def _enter(

@@ -27,6 +27,8 @@ class Report:
     `status` is the store's when the report was made, `notes` say what was looked at and what was
     done.
 
+    Examples
+    --------
     >>> report = Report(
     ...     Path("/data/scan001.zarr"), "validate", status="complete", notes=["3 arrays opened"]
     ... )
@@ -74,6 +76,8 @@ class Report:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns of text, each as wide as its widest entry.
 
+    Examples
+    --------
     >>> print(table(("array", "frames"), [("primary/cam", "600")]))
     array        frames
     -----------  ------
@@ -90,6 +94,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def human_bytes(count: int) -> str:
     """A number of bytes in the unit that suits it.
 
+    Examples
+    --------
     >>> human_bytes(532_676_608)
     '532.7 MB'
     """

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bluesky_zarr.store._files import link_new
+from bluesky_zarr.store._locks import directory_turn
 from bluesky_zarr.store._metadata import (
     encode_document,
     group_document,
@@ -24,9 +25,12 @@ from bluesky_zarr.store._provenance import FORMAT, provenance
 class StoreRoot:
     """The running store at a path, which is begun if there is none; its groups and attributes.
 
-    Raises:
-        FileExistsError: the path is a published store, or something that is no store of ours.
-        OSError: the directory cannot be written (PermissionError, for one).
+    Raises
+    ------
+    FileExistsError
+        The path is a published store, or something that is no store of ours.
+    OSError
+        The directory cannot be written (PermissionError, for one).
     """
 
     def __init__(self, path: Path, attributes: Mapping[str, Any]) -> None:
@@ -86,7 +90,8 @@ class StoreRoot:
 
     def set_attributes(self, key: str, attributes: Mapping[str, Any]) -> None:
         """Add attributes to a node, or replace them; the key "" is the root."""
-        with self._lock:
+        # Also against other writers, and against a publication that is about to replace the root.
+        with directory_turn(self.path):
             self.check_running()
             node = check_inside(self.path, key) if key else self.path
             document = read_document(node)
@@ -96,9 +101,11 @@ class StoreRoot:
     def create_arrays(self, documents: Mapping[str, Mapping[str, Any]]) -> None:
         """Make the arrays with these keys, and the groups above them.
 
-        Raises:
-            FileExistsError: one of the keys exists. Nothing was made, unless another process was
-                faster with one of the later keys.
+        Raises
+        ------
+        FileExistsError
+            One of the keys exists. Nothing was made, unless another process was
+            faster with one of the later keys.
         """
         with self._lock:
             self.check_running()

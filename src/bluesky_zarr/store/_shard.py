@@ -105,6 +105,8 @@ def head_bytes(
 def pack_head(record: Record) -> bytes:
     """The head of a record.
 
+    Examples
+    --------
     >>> len(
     ...     pack_head(Record(bytes(16), shard=0, index=3, number=1, time=0.0, offset=64, nbytes=10))
     ... )
@@ -246,14 +248,11 @@ class ShardFile:
         Does nothing twice: a file that ends with its own index stays as it is. Nobody may write any
         more.
         """
-        header = self._pread(self.header_bytes, 0)
-        tail = header + checksum(header)
-        size = os.fstat(self._fd).st_size
-        start = size - len(tail)
-        if start < self.header_bytes or self._pread(len(tail), start) != tail:
-            pwrite_all(self._fd, tail, size)
-            size += len(tail)
-        os.ftruncate(self._fd, size)
+        if not self.end_index_is_whole():
+            header = self._pread(self.header_bytes, 0)
+            pwrite_all(self._fd, header + checksum(header), self.size)
+        # The same size again, which frees what is preallocated beyond.
+        os.ftruncate(self._fd, self.size)
         os.fsync(self._fd)
 
     # ------------------------------------------------------------------ reading
@@ -272,6 +271,26 @@ class ShardFile:
     def read_entries(self, first: int, count: int) -> list[tuple[int, int]]:
         """`count` entries from `first` on, as (offset, length)."""
         return list(ENTRY.iter_unpack(self._pread(count * ENTRY_BYTES, first * ENTRY_BYTES)))
+
+    def present(self) -> list[tuple[int, tuple[int, int]]]:
+        """Number and (offset, length) of the front index's entries that are not missing."""
+        index = self.read_index()
+        filled = np.flatnonzero(~np.all(index == np.uint64(MISSING), axis=1))
+        return [(int(i), (int(index[i, 0]), int(index[i, 1]))) for i in filled]
+
+    def end_index_is_whole(self) -> bool:
+        """Whether the file ends with a copy of its front index and the checksum of that."""
+        header = self._pread(self.header_bytes, 0)
+        tail = header + checksum(header)
+        start = self.size - len(tail)
+        return start >= self.header_bytes and self._pread(len(tail), start) == tail
+
+    def chunk_is_whole(self, extent: tuple[int, int]) -> bool:
+        """Whether the crc32c at the end of an encoded chunk is that of its bytes."""
+        if extent[0] < self.header_bytes or extent[0] + extent[1] > self.size:
+            return False
+        data = memoryview(self.read_chunk(extent))
+        return len(data) == extent[1] and len(data) >= 4 and checksum(data[:-4]) == bytes(data[-4:])
 
     def read_chunk(self, extent: tuple[int, int]) -> bytes:
         """The encoded chunk at (offset, length); shorter where the file ends before it."""

@@ -20,11 +20,10 @@ import numpy.typing as npt
 
 from bluesky_zarr.store._frames import FrameFiles
 from bluesky_zarr.store._layout import Layout
-from bluesky_zarr.store._metadata import read_document, write_document
+from bluesky_zarr.store._length import lengthen, trim
 from bluesky_zarr.store._paths import array_uri
 from bluesky_zarr.store._pool import shared_pool
 from bluesky_zarr.store._positions import FrameError, Index, Positions
-from bluesky_zarr.store._progress import counts_key
 from bluesky_zarr.store._source_info import SourceInfo
 
 _logger = logging.getLogger(__name__)
@@ -37,6 +36,9 @@ INLINE_BYTES = 64 * 2**10
 """Frames up to this size are stored on the caller's thread."""
 SYNC_SECONDS = 1.0
 """How often, at most, the data goes to disk with durability "flush"."""
+
+LENGTHEN_SECONDS = 1.0
+"""How often, about, the documents of a growing group are replaced while frames come fast."""
 
 
 class FrameSink:
@@ -62,6 +64,7 @@ class FrameSink:
         layout: Layout,
         *,
         scan_shape: tuple[int, ...],
+        length: int,
         capacity: int,
         expected: int | None,
         durability: str,
@@ -74,6 +77,7 @@ class FrameSink:
         self.notify: Callable[[int], None] | None = None
 
         self._store_path = store
+        self._group = (store / key).parent
         self._files = files
         self._durability = durability
         self._positions = Positions(source, scan_shape, capacity)
@@ -85,7 +89,11 @@ class FrameSink:
         self._frame_bytes = math.prod(source.shape) * self._dtype.itemsize
         self._inline = self._frame_bytes <= INLINE_BYTES
         self._pool = shared_pool()
+        # What follows is about growing; `_length` is that of the array's document, or less.
         self._resizing = threading.Lock()
+        self._length = length
+        self._ahead = 0
+        self._lengthened = -math.inf
 
         # Guards what follows; writers wait on it for room, drain() for the end.
         self._queue = threading.Condition()
@@ -103,8 +111,10 @@ class FrameSink:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The array's shape, scan dims first; a growing one gets longer by whole shards until it is
-        closed.
+        """The array's shape, scan dims first; of a growing one what its shard files have room for.
+
+        A growing array itself is only as long as its group needs it, and a closed sink as what was
+        written.
         """
         return self._positions.shape + self._frame_shape
 
@@ -154,17 +164,26 @@ class FrameSink:
         """Hand over a frame and return the number of this write; waits while 64 MiB of frames are
         queued.
 
-        Args:
-            frame: of exactly the source's shape and dtype.
-            index: the position in the scan: a tuple over the scan dims, or its C-order number.
-                None: the next one in the order of acquisition, after the last frame written.
-            copy: False hands the buffer over: it must stay unchanged until the frame is readable.
-            time: when the frame was taken, in seconds since the epoch; now, if not given.
+        Parameters
+        ----------
+        frame
+            Of exactly the source's shape and dtype.
+        index
+            The position in the scan: a tuple over the scan dims, or its C-order number.
+            None: the next one in the order of acquisition, after the last frame written.
+        copy
+            False hands the buffer over: it must stay unchanged until the frame is readable.
+        time
+            When the frame was taken, in seconds since the epoch; now, if not given.
 
-        Raises:
-            FrameError: the frame does not fit; nothing was written, and the sink goes on.
-            OSError: an earlier frame (or this one) could not be written.
-            RuntimeError: the sink is closed.
+        Raises
+        ------
+        FrameError
+            The frame does not fit; nothing was written, and the sink goes on.
+        OSError
+            An earlier frame (or this one) could not be written.
+        RuntimeError
+            The sink is closed.
         """
         self._check_open()
         array = frame if isinstance(frame, np.ndarray) else np.asarray(frame)
@@ -175,7 +194,7 @@ class FrameSink:
             # Taken at once, so that no other thread is given the same place.
             flat = positions.after(self._last) if index is None else positions.flat(index)
             self._last = flat
-        if flat >= positions.length:
+        if positions.growing and flat >= min(positions.length, self._length):
             self._grow(flat)
         if time is None:
             time = _time.time()
@@ -215,9 +234,12 @@ class FrameSink:
     def retract(self, index: Index) -> None:
         """Take the newest frame at a position back: the one before it is read again, or nothing.
 
-        Raises:
-            FrameError: there is no such position, or no frame.
-            OSError: the disk refused, now or earlier.
+        Raises
+        ------
+        FrameError
+            There is no such position, or no frame.
+        OSError
+            The disk refused, now or earlier.
         """
         self._check_open()
         flat = self._positions.flat(index)
@@ -232,8 +254,10 @@ class FrameSink:
     def drain(self) -> None:
         """Wait until every frame handed over is readable.
 
-        Raises:
-            OSError: a frame could not be written.
+        Raises
+        ------
+        OSError
+            A frame could not be written.
         """
         self._wait()
         self._check_failed()
@@ -241,20 +265,24 @@ class FrameSink:
     def sync(self) -> None:
         """Wait until every frame that is readable now is on disk, too.
 
-        Raises:
-            OSError: the disk refused, now or earlier. What a power cut would take is then unknown.
+        Raises
+        ------
+        OSError
+            The disk refused, now or earlier. What a power cut would take is then unknown.
         """
         self._check_failed()
         with self._failing():
             self._files.sync()
 
     def close(self) -> None:
-        """Drain, write the counts, and trim a growing array to its last frame. Does nothing the
-        second time.
+        """Drain, write the counts, close the files, and trim a growing array to its last frame
+        (where its group has several of them, publication does that). Does nothing the second time.
 
-        Raises:
-            OSError: a frame could not be written, now or earlier; all that is possible is done
-                before.
+        Raises
+        ------
+        OSError
+            A frame could not be written, now or earlier; all that is possible is done
+            before.
         """
         with self._closing:
             if self._closed:
@@ -263,17 +291,18 @@ class FrameSink:
                 self._closed = True
                 self._queue.notify_all()
             self._wait()
-            try:
-                if self._durability == "flush":
-                    self._files.sync()
-                self._files.progress.flush()
-                if self._positions.growing:
-                    self._set_length(self._files.progress.used_length())
-            except OSError as error:
-                self._fail(error)
-            finally:
-                self._files.close()
-                self._spare.clear()
+            last_steps = [self._files.progress.flush]
+            if self._durability == "flush":
+                last_steps.append(self._files.sync)
+            if self._positions.growing:
+                last_steps.append(self._trim)
+            for step in last_steps:
+                try:
+                    step()
+                except OSError as error:
+                    self._fail(error)
+            self._files.close()
+            self._spare.clear()
             self._check_failed()
 
     # ------------------------------------------------------------------ on the workers
@@ -383,21 +412,39 @@ class FrameSink:
     # ------------------------------------------------------------------ growing
 
     def _grow(self, flat: int) -> None:
+        """Make room for a position, here and in the documents of the group, before its frame is
+        stored.
+        """
         with self._resizing, self._failing():
-            if flat < self._positions.length:
-                return
-            # By half as much again, so that many frames need few rewritings of the metadata.
-            shards = max(flat // self._step + 1, self._positions.length // self._step * 3 // 2)
-            if self._capacity:
-                shards = min(shards, math.ceil(self._capacity / self._step))
-            self._set_length(shards * self._step)
+            if flat >= self._length:
+                self._lengthen(flat)
+            needed = math.ceil(max(flat + 1, self._length) / self._step)
+            room = self._positions.length // self._step
+            if needed > room:
+                # By half as much again: few copies of what is kept for each position.
+                shards = max(needed, room * 3 // 2)
+                if self._capacity:
+                    shards = min(shards, math.ceil(self._capacity / self._step))
+                self._set_room(shards * self._step)
 
-    def _set_length(self, length: int) -> None:
+    def _lengthen(self, flat: int) -> None:
+        # Of slow frames, readers see exactly those that there are. Fast ones get room for those of
+        # about the next second, as each time the documents of the whole group are replaced.
+        now = _time.monotonic()
+        soon = now - self._lengthened < LENGTHEN_SECONDS
+        self._ahead = self._ahead * 2 + 1 if soon else self._ahead // 2
+        length = flat + 1 + self._ahead
+        if self._capacity:
+            length = min(length, self._capacity)
+        self._length = lengthen(self._group, length)
+        self._lengthened = now
+
+    def _trim(self) -> None:
+        self._set_room(self._files.progress.used_length())
+        trim(self._group)
+
+    def _set_room(self, length: int) -> None:
         self._files.resize(length)
-        for key in (self.key, counts_key(self.key)):
-            document = read_document(self._store_path / key)
-            document["shape"][0] = length
-            write_document(self._store_path / key, document)
         self._positions.resize(length)
 
 

@@ -109,10 +109,8 @@ class SmallArray:
         for chunk in other._blocks:
             self._block(chunk)
 
-    def flush(self, length: int | None = None) -> None:
-        """Write the chunks that have changed, then the document if it has; `length` is the first
-        length if growing.
-        """
+    def flush(self) -> None:
+        """Write the chunks that have changed; `write_document` makes new rows part of the array."""
         for chunk in sorted(self._dirty):
             path = self.node.joinpath("c", *map(str, chunk))
             encoded = self._encode(self._blocks[chunk])
@@ -122,13 +120,16 @@ class SmallArray:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 replace_bytes(path, encoded)
             self._dirty.discard(chunk)
-        self.write_document(length)
 
-    def write_document(self, length: int | None = None) -> None:
-        """Write the document if it has changed; the array is there for readers from then on."""
+    def write_document(self, length: int = 0) -> None:
+        """Write the document if it has changed; the array is there for readers from then on.
+
+        `length` is the first length if growing, at least the rows. A later one is for `lengthen`
+        to write, as all arrays of the group have it in common.
+        """
         shape = self.shape
         if self.growing:
-            shape = (max(self.rows, length or 0), *shape[1:])
+            shape = (max(self.rows, length), *shape[1:])
         document = array_document(
             shape=shape,
             dtype=self.dtype,
@@ -139,10 +140,11 @@ class SmallArray:
             units=self.units,
             long_name=self.long_name,
         )
-        if document != self._written_document:
+        described = {**document, "shape": self.shape} if self.growing else document
+        if described != self._written_document:
             self.node.mkdir(exist_ok=True)
             write_document(self.node, document)
-            self._written_document = document
+            self._written_document = described
 
     def _encode(self, block: np.ndarray) -> bytes:
         if block.dtype == object:

@@ -16,15 +16,32 @@ if TYPE_CHECKING:
 class SourceInfo:
     """What a source of frames delivers.
 
-    `shape` is a frame's, in elements (() for scalars, (n,) for spectra), `dims` name its dims (by
-    default "x", or "y", "x", or "z", "y", "x"); stored they are prefixed by the name: "cam_y",
-    "cam_x". `units` are those of an element. The `geometry` says where in the scan each frame
-    belongs; without one, the array is 1-D in order of events and grows. `extra` is open: whoever
-    reads it knows what it holds; here, "long_name" is used.
+    Parameters
+    ----------
+    name
+        The source's, a device's name.
+    dtype
+        Of an element: numbers or bool.
+    shape
+        Of a frame, in elements: () for scalars, (n,) for spectra.
+    dims
+        The names of the frame's dims, by default "x", or "y", "x", or "z", "y", "x"; stored they
+        are prefixed by the name: "cam_y", "cam_x".
+    units
+        Of an element.
+    geometry
+        Where in the scan each frame belongs; without one, the array is 1-D in order of events and
+        grows.
+    extra
+        Open: whoever reads it knows what it holds; here, "long_name" is used.
 
-    Raises:
-        ValueError: dtype, shape or dims that cannot be stored.
+    Raises
+    ------
+    ValueError
+        Dtype, shape or dims that cannot be stored.
 
+    Examples
+    --------
     >>> SourceInfo("cam", dtype="uint16", shape=(512, 1024)).stored_dims
     ('cam_y', 'cam_x')
     """

@@ -12,63 +12,31 @@ import logging
 import math
 import threading
 import time as clock
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bluesky_zarr.geometry import ScanGeometry
 from bluesky_zarr.store._columns import Column, Misfit
+from bluesky_zarr.store._event_arrays import event_array
 from bluesky_zarr.store._files import link_new
 from bluesky_zarr.store._journal import Journal
+from bluesky_zarr.store._kinds import published_status
+from bluesky_zarr.store._length import lengthen_in_turn
+from bluesky_zarr.store._locks import directory_turn
 from bluesky_zarr.store._metadata import (
     DOCUMENT,
-    Document,
     encode_document,
     group_document,
-    nodes,
-    read_document,
-    write_document,
 )
+from bluesky_zarr.store._names import RESERVED, check_axes, check_free, check_reading
 from bluesky_zarr.store._paths import check_inside, check_key
 from bluesky_zarr.store._small import Place, SmallArray
 
 logger = logging.getLogger("bluesky_zarr.store")
 
-RESERVED = frozenset({"seq_num", "time", DOCUMENT})
-"""Names that a stream's group keeps for itself."""
-
 FLUSH_INTERVAL = 1.0
 """Seconds between two writings of what has changed."""
-
-EVENT = "event"
-"""The dim of what is stored in order of events."""
-
-_ROLES = ("setpoint", "reading", "event")
-_EVENT_ARRAYS: dict[str, tuple[Column, dict[str, str]]] = {
-    "seq_num": (Column("int64", long_name="sequence number of the event"), {}),
-    "time": (
-        Column("float64", units="seconds since 1970-01-01", long_name="time of the event, UTC"),
-        {"calendar": "proleptic_gregorian"},
-    ),
-}
-
-
-def event_array(
-    group: Path, name: str, dims: Sequence[str], shape: Sequence[int], *, growing: bool
-) -> SmallArray:
-    """The array `seq_num` or `time` of a group, over the scan's dims; nothing is written yet."""
-    column, attributes = _EVENT_ARRAYS[name]
-    return SmallArray(
-        group / name,
-        shape=shape,
-        dims=dims,
-        dtype=column.stored_dtype,
-        fill_value=column.fill_value,
-        growing=growing,
-        units=column.units,
-        long_name=column.long_name,
-        attributes={"role": "event", **attributes},
-    )
 
 
 class StreamTable:
@@ -90,9 +58,27 @@ class StreamTable:
     `misfits` counts these by reading, and the log has a warning for the first of each. May be used
     from several threads.
 
-    Raises ValueError for a stream or an axis whose name cannot be used, for a published store, and
-    where this stream has rows already.
+    Parameters
+    ----------
+    store_path
+        The store's directory.
+    stream
+        The name of the stream, and the key of its group.
+    geometry
+        Where its events sit; `ScanGeometry.events()` for one in order of events.
+    journal
+        The store's; None writes none.
+    replay
+        Whether rows that are there are written anew, from the journal.
 
+    Raises
+    ------
+    ValueError
+        A stream or an axis whose name cannot be used, a published store, or a stream that has rows
+        already.
+
+    Examples
+    --------
     >>> import tempfile
     >>> import xarray
     >>> from scanspec.specs import Linspace
@@ -130,7 +116,7 @@ class StreamTable:
         self._setpoints: dict[str, SmallArray] = {}
         self._arrays: dict[str, SmallArray] = {}
         self._last_flush = -math.inf
-        self._check_axes()
+        check_axes(geometry, self.stream)
         self._open_group()
         if journal is not None:
             journal.append("stream", {"stream": stream, "geometry": geometry.to_dict()})
@@ -142,16 +128,6 @@ class StreamTable:
         self._describe()
 
     # ------------------ making arrays
-
-    def _check_axes(self) -> None:
-        for name in self.geometry.axes:
-            check_key(name)
-            if "/" in name or name in RESERVED:
-                raise ValueError(
-                    f"an axis named {name!r} has no place in the stream {self.stream!r}: the name "
-                    "is kept for the "
-                    "store itself; rename the motor"
-                )
 
     def _open_group(self) -> None:
         check_inside(self.store_path, self.stream)
@@ -167,8 +143,13 @@ class StreamTable:
                 f"the stream {self.stream!r} has rows already in {str(self.store_path)!r}; "
                 "write a second run into a store of its own"
             )
-        self._group.mkdir(parents=True, exist_ok=True)
-        link_new(self._group / DOCUMENT, encode_document(group_document()))
+        group = self.store_path
+        group.mkdir(parents=True, exist_ok=True)
+        # A stream's name may have a slash: without the group above it, readers do not find it.
+        for part in self.stream.split("/"):
+            group = group / part
+            group.mkdir(exist_ok=True)
+            link_new(group / DOCUMENT, encode_document(group_document()))
 
     @property
     def _group(self) -> Path:
@@ -176,7 +157,7 @@ class StreamTable:
 
     def _write_coordinates(self) -> None:
         for dim, coordinate in self.geometry.coordinates:
-            self._check_free(coordinate.name, "the axis")
+            check_free(self._group, self.stream, coordinate.name, "the axis")
             array = SmallArray(
                 self._group / coordinate.name,
                 shape=(len(coordinate.values),),
@@ -188,6 +169,7 @@ class StreamTable:
             )
             array.set_all(coordinate.values)
             array.flush()
+            array.write_document()
 
     def _array(self, name: str, column: Column, attributes: Mapping[str, Any]) -> SmallArray:
         growing = self.geometry.growing
@@ -209,8 +191,11 @@ class StreamTable:
     def declare(self, columns: Mapping[str, Column]) -> None:
         """Make an array for each reading; what is declared already in the same way is left alone.
 
-        Raises ValueError, and declares none of them, for a name that the group keeps for itself or
-        that has an array already, and for a reading that was declared differently before.
+        Raises
+        ------
+        ValueError
+            A name that the group keeps for itself or that has an array already, or a reading that
+            was declared differently before. None of them is declared.
         """
         with self._lock:
             names = {key: self._checked_name(key, column) for key, column in columns.items()}
@@ -246,34 +231,11 @@ class StreamTable:
                     "use another stream for it"
                 )
             return self._names[key]
-        check_key(key)
-        if key in RESERVED or "/" in key:
-            raise ValueError(
-                f"the reading {key!r} has a name that the store keeps for itself in every stream "
-                f"({', '.join(sorted(RESERVED))}, and names with '/'); rename the device or the "
-                "signal"
-            )
+        check_reading(key)
         taken = {*self.geometry.axes, *self.geometry.names, *self._setpoints}
         name = f"{key}_readback" if key in taken else key
-        self._check_free(name, "the reading")
+        check_free(self._group, self.stream, name, "the reading")
         return name
-
-    def _check_free(self, name: str, what: str) -> None:
-        check_inside(self._group, name)
-        try:
-            document = read_document(self._group / name)
-        except FileNotFoundError:
-            return
-        # Arrays of this table, from before a crash or of an attempt without a row, are written
-        # anew.
-        if not is_table_array(document):
-            frames = name.removesuffix("_written")
-            reason = f" (the counts of the frames {frames!r})" if frames != name else ""
-            raise ValueError(
-                f"{what} {name!r} has the name of an array that the stream {self.stream!r} holds "
-                f"already{reason}; "
-                "rename the device or the signal"
-            )
 
     @property
     def names(self) -> dict[str, str]:
@@ -296,7 +258,7 @@ class StreamTable:
             array.attributes.pop("coordinates", None)
             if coordinates and name not in coordinates:
                 array.attributes["coordinates"] = " ".join(coordinates)
-            array.write_document(self._length())
+        self._write_documents()
 
     # ------------------ rows
 
@@ -309,16 +271,30 @@ class StreamTable:
         data: Mapping[str, Any],
         setpoints: Mapping[str, float] | None = None,
     ) -> None:
-        """Write the event at position `index` (C-order flat in the scan's shape; the row, in order
-        of events).
+        """Write the event of one position.
 
-        `time` is in seconds since 1970, `data` holds the readings by key. The last event of a
-        position wins: a reading that `data` lacks is missing afterwards. Readings that were not
-        declared go to the journal only. In order of events, `setpoints` become columns named by
-        axis; elsewhere they are coordinates already and go to the journal.
+        The last event of a position wins: a reading that `data` lacks is missing afterwards.
 
-        Raises IndexError where the scan has no such position (the event is in the journal even
-        then) and OSError where the disk takes no more.
+        Parameters
+        ----------
+        index
+            The position: C-order flat in the scan's shape, or the row, in order of events.
+        seq_num
+            The event's, from 1.
+        time
+            In seconds since 1970.
+        data
+            The readings by key. Those that were not declared go to the journal only.
+        setpoints
+            In order of events they become columns named by axis; elsewhere they are coordinates
+            already and go to the journal.
+
+        Raises
+        ------
+        IndexError
+            The scan has no such position (the event is in the journal even then).
+        OSError
+            The disk takes no more.
         """
         with self._lock:
             if self._journal is not None:
@@ -412,9 +388,9 @@ class StreamTable:
                 raise ValueError("the name is kept for the store itself")
             if column is not None and (column.stored_shape or readback in self._names.values()):
                 raise ValueError(f"the reading of that name cannot become {readback!r}")
-            self._check_free(axis, "the axis")
+            check_free(self._group, self.stream, axis, "the axis")
             if column is not None:
-                self._check_free(readback, "the reading")
+                check_free(self._group, self.stream, readback, "the reading")
         except ValueError as error:
             logger.warning("the setpoints of %r are in the journal only: %s", axis, error)
             self.misfits[axis] = 1
@@ -440,140 +416,34 @@ class StreamTable:
         """Write what has changed, unless that was done within the last second; `force` does it in
         any case.
 
-        Raises OSError; what could not be written stays in memory and is tried again.
+        Raises
+        ------
+        OSError
+            The disk takes no more; what could not be written stays in memory and is tried again.
         """
         with self._lock:
             now = clock.monotonic()
             if not force and now - self._last_flush < FLUSH_INTERVAL:
                 return
             self._last_flush = now
-            self._write(self._length())
+            for array in self._arrays.values():
+                array.flush()
+            self._write_documents()
 
     def close(self) -> None:
-        """Write everything; a table in order of events is as long as its rows from then on. May be
-        called again.
-        """
-        with self._lock:
-            self._write(0)
+        """Write everything. May be called again."""
+        self.flush(force=True)
 
-    def _write(self, length: int) -> None:
-        length = max(length, self._arrays["seq_num"].rows)
-        for array in self._arrays.values():
-            array.flush(length)
-
-    def _length(self) -> int:
-        """How long the frame arrays of a growing group are: xarray opens only arrays of one length
-        together.
+    def _write_documents(self) -> None:
+        """Write the documents that have changed; in order of events, all of the group become as
+        long as the rows.
         """
         if not self.geometry.growing:
-            return 0
-        frames = growing_frames(self._group, self.geometry.names[0])
-        return max((document["shape"][0] for document in frames), default=0)
-
-
-# ------------------ a store
-
-
-def published_status(store: Path) -> str:
-    """The status of a published store; empty for one that is running, and where there is none."""
-    try:
-        attributes = read_document(store).get("attributes", {})
-    except FileNotFoundError:
-        return ""
-    status = attributes.get("status", "running")
-    return "" if status == "running" else str(status)
-
-
-def is_table_array(document: Document) -> bool:
-    """Whether the document is that of an array which a `StreamTable` has written."""
-    return document.get("attributes", {}).get("role") in _ROLES
-
-
-def is_frame_array(document: Document) -> bool:
-    """Whether the document is that of an array of frames, whose shard files hold records."""
-    ours = document.get("attributes", {}).get("bluesky_zarr")
-    return isinstance(ours, dict) and "array_id" in ours
-
-
-def _first_dim(document: Document) -> str | None:
-    return (document.get("dimension_names") or [None])[0]
-
-
-def growing_frames(group: Path, dim: str) -> list[Document]:
-    """The documents of the frame arrays in a group that lie over `dim` first."""
-    members = [node for node in group.iterdir() if not node.name.startswith(".")]
-    documents = [read_document(node) for node in members if (node / DOCUMENT).is_file()]
-    return [d for d in documents if is_frame_array(d) and _first_dim(d) == dim]
-
-
-def level(store: Path, *, sync: bool = False) -> None:
-    """Give the arrays in order of events of each group one length, the longest: xarray opens no
-    others together.
-
-    Only documents change, elements that are new to an array read as its fill value. To be called
-    once nobody writes.
-    """
-    groups: dict[str, dict[str, Document]] = {}
-    for key, document in nodes(store):
-        if document["node_type"] == "array" and _first_dim(document) == EVENT:
-            parent, _, name = key.rpartition("/")
-            groups.setdefault(parent, {})[name] = document
-    for parent, arrays in groups.items():
-        ours = {
-            name: document
-            for name, document in arrays.items()
-            if is_table_array(document)
-            or is_frame_array(document)
-            or is_frame_array(arrays.get(name.removesuffix("_written"), {}))
-        }
-        longest = max((document["shape"][0] for document in ours.values()), default=0)
-        for name, document in ours.items():
-            if document["shape"][0] != longest:
-                document["shape"][0] = longest
-                write_document(store / parent / name, document, sync=sync)
-
-
-def fold(store_path: Path) -> None:
-    """Write the arrays of every stream anew from the journal beside the store.
-
-    Gives the same arrays however often it is called; does nothing where the store is published or
-    has no journal. A stream, column or row that was refused when it was journalled is passed over
-    again.
-    """
-    store_path = Path(store_path)
-    if published_status(store_path):
-        return
-    tables: dict[str, StreamTable] = {}
-    passed_over: dict[str, int] = {}
-    for kind, payload in Journal.read(store_path):
-        try:
-            _fold_entry(store_path, tables, kind, payload)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            if kind not in passed_over:
-                logger.warning(
-                    "the journal of %s: a %r cannot be stored: %s", store_path, kind, error
-                )
-            passed_over[kind] = passed_over.get(kind, 0) + 1
-    for table in tables.values():
-        table.close()
-
-
-def _fold_entry(
-    store: Path, tables: dict[str, StreamTable], kind: str, payload: dict[str, Any]
-) -> None:
-    if kind == "stream":
-        stream, geometry = payload["stream"], ScanGeometry.from_dict(payload["geometry"])
-        known = tables.get(stream)
-        if known is None or known.geometry.to_dict() != geometry.to_dict():
-            tables[stream] = StreamTable(store, stream, geometry, None, replay=True)
-    elif kind == "columns":
-        columns = {key: Column(**column) for key, column in payload["columns"].items()}
-        tables[payload["stream"]].declare(columns)
-    elif kind == "row":
-        tables[payload["stream"]].set_row(
-            payload["index"],
-            payload["seq_num"],
-            payload["time"],
-            payload["data"],
-            payload.get("setpoints"),
-        )
+            for array in self._arrays.values():
+                array.write_document()
+            return
+        # Frames and other tables of the group get longer at the same time.
+        with directory_turn(self._group):
+            length = lengthen_in_turn(self._group, self._arrays["seq_num"].rows)
+            for array in self._arrays.values():
+                array.write_document(length)

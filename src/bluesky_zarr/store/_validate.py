@@ -14,15 +14,12 @@ from bluesky_zarr.store._frame_array import (
     Cell,
     FrameArray,
     ShardGroup,
-    chunk_is_whole,
-    end_index_is_whole,
-    present,
 )
 from bluesky_zarr.store._identity import is_alive
+from bluesky_zarr.store._kinds import is_frame_array
 from bluesky_zarr.store._metadata import Document, nodes, open_quietly, read_document
 from bluesky_zarr.store._paths import local_path
 from bluesky_zarr.store._report import Report
-from bluesky_zarr.store._table import is_frame_array
 
 STATUSES = ("running", "complete", "stopped", "aborted", "failed", "recovered")
 
@@ -38,6 +35,21 @@ def validate(path: str | Path, deep: bool = False) -> Report:
     the store. A Zarr v3 store that was not written by bluesky-zarr is checked as far as it goes,
     and the report says so. The report is false when something is wrong; each problem names the
     array, the position, the value and what to do. Nothing is changed.
+
+    Parameters
+    ----------
+    path
+        A path or `file://` URI.
+    deep
+        Read every chunk.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from bluesky_zarr.store import ZarrWriter
+    >>> print(validate(ZarrWriter(tempfile.mkdtemp() + "/scan.zarr").path))
+    validate ...scan.zarr (running): ok
+      looked at 0 arrays (without reading chunks)
     """
     store = local_path(path)
     report = Report(store, "validate")
@@ -224,7 +236,7 @@ class _Validation:
     def _shard(self, array: FrameArray, group: ShardGroup, place: Cell) -> None:
         file = group.files[place]
         where = f"{array.key}: {self._relative(file.path)}"
-        if array.published and not end_index_is_whole(file):
+        if array.published and not file.end_index_is_whole():
             self.report.add(
                 where,
                 "the index at its end is not a whole copy of the one at its start; readers go by "
@@ -232,7 +244,7 @@ class _Validation:
                 f"{_RESTORE}; the index at its start may be whole still",
             )
         number = array.shard_number(place)
-        for index, extent in present(file):
+        for index, extent in file.present():
             position, tile = array.locate(place, index)
             what = array.words(position, tile)
             offset, nbytes = extent
@@ -281,7 +293,7 @@ class _Validation:
                 )
             if self.deep:
                 self.counts["chunks read"] += 1
-                if not chunk_is_whole(file, extent):
+                if not file.chunk_is_whole(extent):
                     self.report.add(
                         array.key,
                         f"{what}: the {nbytes} bytes at byte {offset} are not what was written "

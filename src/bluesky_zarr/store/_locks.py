@@ -1,0 +1,69 @@
+"""Turns: who of several threads and processes may change something that all of them can change.
+
+A lock is a `flock`, which ends with the process that holds it, so a dead one leaves nothing to
+clean. What is locked is never unlinked: a second process could then lock the new file of that name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Network file systems that cannot lock, or (NFS) not a directory; a parent that is read-only.
+_CANNOT = {errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES, errno.EROFS}
+
+
+@contextlib.contextmanager
+def directory_turn(directory: Path) -> Iterator[None]:
+    """Wait until nobody else is in a block like this for the same directory.
+
+    For changes of a few milliseconds; not to be nested. Where the file system cannot lock
+    directories, nobody waits: several processes that change one group at once can then leave its
+    arrays at several lengths until one of them grows again.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _lock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def recovery_lock_path(store: Path) -> Path:
+    """Where the lock file of a store's recovery is: beside it."""
+    return store.with_name(f"{store.name}.recover.lock")
+
+
+@contextlib.contextmanager
+def only_recovery(store: Path) -> Iterator[bool]:
+    """Whether no other process or thread recovers this store; nobody else can until the block ends.
+
+    Where the file system cannot lock, the answer is True.
+    """
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        fd = os.open(recovery_lock_path(store), flags, 0o666)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+        yield True
+        return
+    try:
+        yield _lock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int, how: int) -> bool:
+    try:
+        fcntl.flock(fd, how)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+    return True
