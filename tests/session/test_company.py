@@ -186,6 +186,55 @@ def test_each_camera_flies_in_blocks_of_its_own(
     assert tree["other"].to_dataset()["slow_written"].values.tolist() == [1] * 6
 
 
+def test_cameras_of_different_pasts_fly_together(pair: SimpleNamespace) -> None:
+    cameras = [pair.cam, pair.slow]
+
+    @bpp.stage_decorator(cameras)
+    @bpp.run_decorator()
+    def plan() -> Any:
+        for _ in range(3):
+            yield from bps.checkpoint()
+            yield from bps.trigger_and_read([pair.cam])
+        for camera in cameras:
+            yield from place("flown", 0)
+            yield from bps.prepare(camera, TriggerInfo(number_of_events=4), wait=True)
+        yield from bps.declare_stream(*cameras, name="flown", collect=True)
+        yield from bps.kickoff_all(*cameras, wait=True)
+        yield from bps.collect_while_completing(cameras, cameras, flush_period=0.05)
+
+    pair.RE(plan())
+    tree = bz.open(pair.storage.last_path)
+    assert tree["primary"].to_dataset()["cam_written"].values.tolist() == [1, 1, 1]
+    for camera in cameras:
+        written = tree["flown"].to_dataset()[f"{camera.name}_written"]
+        assert written.values.tolist() == [1, 1, 1, 1]
+
+
+def test_a_camera_steps_while_another_flies(pair: SimpleNamespace) -> None:
+    @bpp.stage_decorator([pair.cam, pair.slow])
+    @bpp.run_decorator()
+    def plan() -> Any:
+        yield from bps.checkpoint()
+        yield from place("flown", 0)
+        yield from bps.prepare(pair.slow, TriggerInfo(number_of_events=6), wait=True)
+        yield from bps.declare_stream(pair.slow, name="flown", collect=True)
+        yield from bps.kickoff(pair.slow, wait=True)
+        for k in range(3):
+            yield from bps.checkpoint()
+            yield from bps.mv(pair.a, k)
+            yield from bps.trigger_and_read([pair.cam])
+        yield from bps.complete(pair.slow, wait=True)
+        yield from bps.collect(pair.slow, name="flown")
+
+    pair.RE(plan())
+    tree = bz.open(pair.storage.last_path)
+    for k in range(3):
+        np.testing.assert_array_equal(
+            tree["primary"]["cam"].values[k], frame_of(code_of((k, 0)), (3, 4))
+        )
+    assert tree["flown"].to_dataset()["slow_written"].values.tolist() == [1] * 6
+
+
 def test_a_pause_while_two_cameras_fly(pair: SimpleNamespace, docs: list[tuple[str, Any]]) -> None:
     pair.cam.exposure = 0.01
     cameras = [pair.cam, pair.slow]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from xarray import DataTree
 
 __all__ = ["open"]
+
+#: Seconds between attempts to open a store whose arrays are just getting longer.
+_WAITS = (0.01, 0.03, 0.1, 0.3)
 
 
 def open(path: str | os.PathLike[str]) -> DataTree:
@@ -41,15 +45,24 @@ def open(path: str | os.PathLike[str]) -> DataTree:
     from ..store._paths import local_path
 
     store = local_path(os.fspath(path))
-    published = "consolidated_metadata" in _root(store)
-    return xarray.open_datatree(
-        store,
-        engine="zarr",
-        consolidated=published,
-        cache=False,
-        # A number in seconds is a number: an exposure time must not become a timedelta.
-        decode_timedelta=False,
-    )
+    waits = iter(_WAITS)
+    while True:
+        published = "consolidated_metadata" in _root(store)
+        try:
+            return xarray.open_datatree(
+                store,
+                engine="zarr",
+                consolidated=published,
+                cache=False,
+                # A number in seconds is a number: an exposure time must not become a timedelta.
+                decode_timedelta=False,
+            )
+        except ValueError as error:
+            # The arrays of a running store get longer one after the other: look again.
+            wait = next(waits, None)
+            if published or wait is None or "conflicting sizes" not in str(error):
+                raise
+            time.sleep(wait)
 
 
 def _root(store: Path) -> dict[str, Any]:

@@ -121,7 +121,6 @@ class FrameDataLogic(DetectorDataLogic):
         self._placement: Placement | None = None
         self._told = False
         self._exposure = _Exposure(None, flown=False, told=False)
-        self._trigger_info = TriggerInfo()
         self._progress = _Progress()
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -131,14 +130,18 @@ class FrameDataLogic(DetectorDataLogic):
     # -- the plan's side ---------------------------------------------------------------------
 
     def prepared_for(self, trigger_info: TriggerInfo) -> None:
-        """Note what was asked for; refuse what an array of one frame per position cannot hold."""
+        """Refuse what an array of one frame per position cannot hold, and count from zero."""
         if trigger_info.collections_per_event != 1:
             raise ValueError(
                 f"'{self._datakey}' was prepared with collections_per_event="
                 f"{trigger_info.collections_per_event}, but one event is one frame in a Zarr "
                 "store: use number_of_events, or a scan axis, for several frames per point."
             )
-        self._trigger_info = trigger_info
+        if not self._progress.pending:
+            # Devices that fly together are collected by their counters: all begin at zero, however
+            # many frames each of them took before.
+            self._progress.readable = self._progress.taken = 0
+            self._on_loop(self._show_count)
 
     def place(self, placement: Placement) -> None:
         """Say where the next frame, or flown row, belongs."""

@@ -109,7 +109,7 @@ class _Placing:
             "null": self._null,
             "trigger": self._trigger,
             "prepare": self._prepare,
-            "complete": self._complete,
+            "kickoff": self._kickoff,
             "collect": self._collect,
             "declare_stream": self._declare_stream,
             "create": self._create,
@@ -352,12 +352,11 @@ class _Placing:
             return None  # set up after the last point, for whatever comes next
         return run.recorder.placement("primary", index)
 
-    def _complete(self, msg: Msg) -> Generator[Msg, Any, Any]:
+    def _kickoff(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)
         if run is not None and msg.obj in run.flying:
-            asked, flown = run.asked, run.flying[msg.obj]
-            if asked is not None and asked.stream == flown.stream:
-                run.asked = None
+            # All that fly together are prepared by now; what is triggered meanwhile is elsewhere.
+            run.asked = None
         return (yield msg)
 
     def _collect(self, msg: Msg) -> Generator[Msg, Any, Any]:
