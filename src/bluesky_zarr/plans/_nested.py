@@ -99,7 +99,8 @@ def nested_scan(
 def _motors(spec: Spec[Any] | Mapping[str, Any], motors: Sequence[Movable]) -> dict[str, Movable]:
     by_name = {str(getattr(motor, "name", motor)): motor for motor in motors}
     if isinstance(spec, Spec):
-        by_name |= {axis.name: axis for axis in spec.axes() if isinstance(axis, Movable)}  # type: ignore[attr-defined]
+        movable = [axis for axis in spec.axes() if isinstance(axis, Movable)]
+        by_name |= {str(getattr(axis, "name", axis)): axis for axis in movable}
     return by_name
 
 

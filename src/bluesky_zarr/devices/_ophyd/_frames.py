@@ -1,10 +1,4 @@
-"""The one module that touches the internals of ophyd-async's detectors.
-
-ophyd-async asks a *data logic* for providers when a detector is prepared, keeps them until the next
-`stage()`, and waits for a counter to advance at each trigger. Runs, streams and positions are not
-known to it; they reach this module as placements, and a frame that arrives goes where the last
-placement said.
-"""
+"""Frames on their way from a source to their place, and the documents that announce them."""
 
 from __future__ import annotations
 
@@ -12,18 +6,14 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import numpy as np
-from bluesky.protocols import Reading, StreamAsset
+from bluesky.protocols import StreamAsset
 from event_model import DataKey
 from ophyd_async.core import (
-    DetectorAcquireLogic,
     DetectorDataLogic,
-    ReadableDataProvider,
     StreamableDataProvider,
     TriggerInfo,
     soft_signal_r_and_setter,
@@ -31,12 +21,12 @@ from ophyd_async.core import (
 
 from bluesky_zarr.store import PathInfo
 
-from ._binding import Binding
-from ._cursor import Placement
-from ._scalars import LiveScalar
-from ._source import FrameSource
+from .._binding import Binding
+from .._cursor import Placement
+from .._source import FrameSource
+from ._exposure import Exposure, Progress
 
-__all__ = ["AcquireGuard", "FrameDataLogic", "ScalarDataLogic"]
+__all__ = ["FrameDataLogic"]
 
 #: More frames than any scan has: shown by the counter to end a wait that would never end.
 _RELEASE = 1 << 60
@@ -46,44 +36,6 @@ _STEP = 1 << 40
 _PATIENCE = 10.0
 
 logger = logging.getLogger("bluesky_zarr.devices")
-
-
-@dataclass
-class _Exposure:
-    """What one trigger, or one flown row, asked for; fixed when it was asked for.
-
-    `told` says that the session said where it belongs; `quota` how many frames are still wanted,
-    `taken` how many came.
-    """
-
-    placement: Placement | None
-    flown: bool
-    told: bool
-    binding: Binding | None = None
-    quota: int = 0
-    taken: int = 0
-
-    def cell(self, binding: Binding) -> int:
-        """Where the next frame goes: a C-order position. IndexError beyond the scan's end."""
-        if self.placement is None:
-            return binding.next
-        if not self.flown:
-            return self.placement.cell
-        return binding.cell(self.placement.index + self.taken)
-
-
-@dataclass
-class _Progress:
-    """Frames counted for ophyd-async, over every run of a stage.
-
-    `readable` counts frames in the order in which they came: workers may finish the second one
-    first, and a document that announced it would announce the first one as well. `taken` of these
-    went into documents; `pending` are on their way there.
-    """
-
-    readable: int = 0
-    taken: int = 0
-    pending: deque[tuple[Binding, int]] = field(default_factory=deque)
 
 
 class FrameDataLogic(DetectorDataLogic):
@@ -120,8 +72,8 @@ class FrameDataLogic(DetectorDataLogic):
         self._binding: Binding | None = None
         self._placement: Placement | None = None
         self._told = False
-        self._exposure = _Exposure(None, flown=False, told=False)
-        self._progress = _Progress()
+        self._exposure = Exposure(None, flown=False, told=False)
+        self._progress = Progress()
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._datakey = ""
@@ -156,7 +108,7 @@ class FrameDataLogic(DetectorDataLogic):
         with self._lock:
             if flown and self._exposure.flown and not self._told:
                 return  # another part of the row that was prepared for
-            self._exposure = _Exposure(self._placement, flown, self._told)
+            self._exposure = Exposure(self._placement, flown, self._told)
             self._told = False
 
     def flown_to(self, run_uid: str, stream: str) -> int | None:
@@ -484,99 +436,3 @@ class _StreamProvider(StreamableDataProvider):
     ) -> AsyncIterator[StreamAsset]:
         for document in self._logic.take_documents(collections_written):
             yield document
-
-
-class ScalarDataLogic(DetectorDataLogic):
-    """Scalars of the last frame as readings of each event of a step scan."""
-
-    def __init__(self, scalars: Sequence[LiveScalar]) -> None:
-        self._scalars = tuple(scalars)
-        self._values: dict[str, float] = {}
-        self._time = 0.0
-
-    def update(self, frame: np.ndarray, now: float) -> None:
-        """Compute the scalars of a new frame."""
-        self._values = {s.suffix: float(s.compute(frame)) for s in self._scalars}
-        self._time = now
-
-    async def prepare_single(self, datakey_name: str) -> ReadableDataProvider:
-        """Give the provider of the readings."""
-        return _ScalarProvider(self, datakey_name)
-
-    def get_hinted_fields(self, datakey_name: str) -> Sequence[str]:
-        """All of them: live tables and plots have something to show."""
-        return [f"{datakey_name}-{s.suffix}" for s in self._scalars]
-
-    def data_keys(self, name: str) -> dict[str, DataKey]:
-        """One number for each scalar."""
-        keys = {}
-        for scalar in self._scalars:
-            key = DataKey(
-                source=f"bluesky-zarr:{name}", dtype="number", shape=[], dtype_numpy="<f8"
-            )
-            if scalar.units:
-                key["units"] = scalar.units
-            keys[f"{name}-{scalar.suffix}"] = key
-        return keys
-
-    def readings(self, name: str) -> dict[str, Reading]:
-        """Of the last frame; NaN before the first."""
-        return {
-            f"{name}-{s.suffix}": Reading(
-                value=self._values.get(s.suffix, float("nan")), timestamp=self._time
-            )
-            for s in self._scalars
-        }
-
-
-class _ScalarProvider(ReadableDataProvider):
-    def __init__(self, logic: ScalarDataLogic, name: str) -> None:
-        self._logic = logic
-        self._name = name
-
-    async def make_datakeys(self) -> dict[str, DataKey]:
-        return self._logic.data_keys(self._name)
-
-    async def make_readings(self) -> dict[str, Reading]:
-        return self._logic.readings(self._name)
-
-
-class AcquireGuard(DetectorAcquireLogic):
-    """Around a camera's own acquire logic: the store is open before frames come, and an error of
-    storage fails the point at once.
-
-    ophyd-async ends each wait for frames with `wait_for_idle`: that is where errors are raised.
-    """
-
-    def __init__(self, logic: FrameDataLogic, camera: DetectorAcquireLogic | None) -> None:
-        self._logic = logic
-        self._camera = camera
-        self._pauses = 0
-
-    async def ensure_ready(self) -> None:
-        if self._camera is not None:
-            await self._camera.ensure_ready()
-
-    async def start_acquiring(self) -> None:
-        if self._logic.pausing:  # triggered just before the pause: it will be triggered again
-            self._pauses = -1
-            return
-        self._pauses = self._logic.pauses
-        await self._logic.start()
-        if self._camera is not None:
-            await self._camera.start_acquiring()
-
-    async def wait_for_idle(self) -> None:
-        if self._pauses != self._logic.pauses:
-            return  # a pause stopped this exposure, and the camera with it
-        await self._logic.finish()
-        if self._camera is not None:
-            try:
-                await self._camera.wait_for_idle()
-            except asyncio.CancelledError:
-                if self._pauses == self._logic.pauses:
-                    raise
-
-    async def ensure_stopped(self) -> None:
-        if self._camera is not None:
-            await self._camera.ensure_stopped()
