@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ophyd_async.core import DetectorAcquireLogic, DetectorTriggerLogic
 from ophyd_async.sim import SimMotor
+from scanspec.specs import Linspace, Spec
 
 from bluesky_zarr.devices import FrameFormat, FrameSource, WritableDevice
 
@@ -116,3 +117,13 @@ class PositionCamera(WritableDevice):
 def instant_motor(name: str, position: float = 0.0) -> SimMotor:
     """A motor that is where it was sent at once."""
     return SimMotor(name=name, instant=True, initial_value=position)
+
+
+def spec_of(motors: Sequence[SimMotor], sizes: Sequence[int], snaked: Sequence[bool]) -> Spec[Any]:
+    """A scan over whole numbers, slowest motor first, as deep as `snaked` is long."""
+    spec: Any = None
+    for motor, size, snake in zip(motors, sizes, snaked, strict=False):
+        line: Any = Linspace(motor, 0, size - 1, size)
+        line = ~line if snake else line
+        spec = line if spec is None else spec * line
+    return spec

@@ -18,7 +18,7 @@ from scanspec.specs import Linspace
 
 import bluesky_zarr as bz
 from bluesky_zarr.plans import nested_scan
-from tests.fakes import PositionCamera, code_of, frame_of
+from tests.fakes import PositionCamera, code_of, frame_of, spec_of
 
 SIZES = (3, 2, 2, 3, 2)
 
@@ -32,15 +32,6 @@ def expected_cells(
         positions = [s + i for s, i in zip(starts, cell, strict=True)]
         array[cell] = frame_of(code_of(positions), camera.shape, camera.offset)
     return array
-
-
-def spec_of(motors: list[Any], snaked: tuple[bool, ...]) -> Any:
-    spec: Any = None
-    for motor, size, snake in zip(motors, SIZES, snaked, strict=False):
-        line: Any = Linspace(motor, 0, size - 1, size)
-        line = ~line if snake else line
-        spec = line if spec is None else spec * line
-    return spec
 
 
 CASES = [
@@ -59,7 +50,7 @@ def test_nested_scan_puts_each_frame_at_its_position(
         cam = PositionCamera(motors, (3, 4), name="one")
         second = PositionCamera(motors, (5,), offset=7, name="two")
     lab.storage.inject(cam, second)
-    lab.RE(nested_scan([cam, second], spec_of(motors, snaked)))
+    lab.RE(nested_scan([cam, second], spec_of(motors, SIZES, snaked)))
 
     path = lab.storage.last_path
     for camera in (cam, second):

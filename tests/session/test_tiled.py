@@ -20,7 +20,7 @@ import bluesky_zarr as bz
 from bluesky_zarr import Storage
 from bluesky_zarr.catalog import TiledServer, dataset, serve
 from bluesky_zarr.plans import nested_scan
-from tests.fakes import PositionCamera, code_of, frame_of, instant_motor
+from tests.fakes import PositionCamera, code_of, frame_of, instant_motor, spec_of
 from tests.session.test_pauses import pausing, run_through
 
 SIZES = (3, 2, 2, 2, 2)
@@ -49,15 +49,6 @@ def bench(RE: RunEngine, base: Path) -> SimpleNamespace:
     return SimpleNamespace(RE=RE, storage=storage, motors=motors, one=one, two=two)
 
 
-def spec_of(motors: list[Any], snaked: tuple[bool, ...]) -> Any:
-    spec: Any = None
-    for motor, size, snake in zip(motors, SIZES, snaked, strict=False):
-        line: Any = Linspace(motor, 0, size - 1, size)
-        line = ~line if snake else line
-        spec = line if spec is None else spec * line
-    return spec
-
-
 @pytest.mark.parametrize("depth", [2, 3, 4, 5])
 def test_every_frame_is_equal_through_zarr_xarray_and_tiled(
     bench: SimpleNamespace, server: TiledServer, depth: int
@@ -68,7 +59,7 @@ def test_every_frame_is_equal_through_zarr_xarray_and_tiled(
     catalog = server.client()
     # The slowest dim is never snaked; each of the others is both ways.
     for snaked in itertools.product((False, True), repeat=depth - 1):
-        spec = spec_of(motors, (False, *snaked))
+        spec = spec_of(motors, SIZES, (False, *snaked))
         uid = bench.RE(nested_scan([bench.one, bench.two], spec)).run_start_uids[0]
         path = bench.storage.last_path
         run = catalog[uid]["primary"]
