@@ -36,6 +36,9 @@ __all__ = [
 #: How deep dims can be nested.
 MAX_DIMS = 10
 
+#: More events than this are not prepared for; a run that takes them grows.
+MAX_EVENTS = 10_000_000
+
 #: How deep dims can be nested before `check_depth` warns.
 USUAL_DIMS = 3
 
@@ -433,7 +436,8 @@ class ScanGeometry:
             # relied on; a run is never refused for that.
             geometry = None
         if geometry is None or (num is not None and num != geometry.size):
-            return cls.events(num)
+            # Arrays are made for what is expected: nobody means a number beyond reason.
+            return cls.events(num if num is not None and num <= MAX_EVENTS else None)
         return geometry
 
     @classmethod

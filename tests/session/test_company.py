@@ -13,7 +13,7 @@ import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
 from bluesky.run_engine import RunEngine
-from bluesky.utils import Msg
+from bluesky.utils import FailedStatus, Msg, RunEngineInterrupted
 from ophyd_async.core import TriggerInfo, init_devices
 from scanspec.specs import Linspace
 
@@ -380,3 +380,105 @@ def test_frames_of_a_dropped_event_stay_until_their_point_is_taken_again(
     data = primary(lab)
     assert data["cam_written"].values.tolist() == [1, 2]
     np.testing.assert_array_equal(data["cam"].values[1], frame_of(code_of((2, 0)), (3, 4)))
+
+
+def test_a_point_that_is_given_up_does_not_shift_the_others(lab: SimpleNamespace) -> None:
+    def per_step(detectors: Any, step: Any, pos_cache: Any) -> Any:
+        if step[lab.a] == 3:
+            lab.cam.wrong = np.zeros((9, 9), "uint32")
+        try:
+            yield from bps.one_nd_step(detectors, step, pos_cache)
+        except FailedStatus:
+            yield from bps.null()
+
+    with pytest.raises(bz.PlacementError, match="Point 3 of this scan should be at a = 3"):
+        lab.RE(nested_scan([lab.cam], Linspace(lab.a, 0, 4, 5), per_step=per_step))
+    assert primary(lab)["cam_written"].values.tolist() == [1, 1, 1, 0, 0]
+
+
+def test_a_refusal_takes_back_no_earlier_frame(lab: SimpleNamespace) -> None:
+    @bpp.stage_decorator([lab.cam])
+    @bpp.run_decorator()
+    def plan() -> Any:
+        yield from bps.checkpoint()
+        yield from bps.trigger_and_read([lab.cam])
+        yield from bps.trigger_and_read([lab.cam])
+        lab.cam.exposure = 0.3
+        yield from bps.trigger(lab.cam)
+        yield from bps.create("dark")
+        yield from bps.read(lab.cam)
+        yield from bps.save()
+
+    with pytest.raises(bz.PlacementError):
+        lab.RE(plan())
+    assert primary(lab)["cam_written"].values.tolist()[:2] == [1, 1]
+
+
+def test_a_pause_in_a_row_whose_checkpoint_is_behind_its_prepare(
+    lab: SimpleNamespace, docs: list[tuple[str, Any]]
+) -> None:
+    lab.cam.exposure = 0.1
+
+    @bpp.stage_decorator([lab.cam])
+    @bpp.run_decorator()
+    def plan() -> Any:
+        yield from bps.prepare(lab.cam, TriggerInfo(number_of_events=3), wait=True)
+        yield from bps.declare_stream(lab.cam, name="primary", collect=True)
+        yield from bps.checkpoint()
+        yield from bps.kickoff(lab.cam, wait=True)
+        yield from bps.complete(lab.cam, wait=True)
+        yield from bps.collect(lab.cam, name="primary")
+
+    def pause(msg: Msg) -> None:
+        if msg.command == "complete" and not paused:
+            paused.append(True)
+            lab.RE.loop.call_later(
+                0.15, lambda: lab.RE.loop.create_task(lab.RE._request_pause_coro(False))
+            )
+
+    paused: list[bool] = []
+    lab.RE.msg_hook = pause
+    assert run_through(lab.RE, plan()) == 1
+    data = primary(lab)
+    assert data["cam_written"].values.tolist() == [2, 1, 1]
+    first = code_of((0, 0))
+    assert data["cam"].values[:, 0, 0].tolist() == [first, first + 1, first + 2]
+    datums = [doc["indices"] for name, doc in docs if name == "stream_datum"]
+    assert datums == [{"start": 0, "stop": 3}]
+
+
+def test_a_publication_that_fails_is_made_up_for_by_the_next_plan(
+    lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bluesky_zarr.session._recorder.publish", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        lab.RE(bp.count([lab.cam], 2))
+    path = lab.storage.last_path
+    assert bz.open(path).attrs["status"] == "running"
+    monkeypatch.undo()
+    lab.RE(bp.count([lab.cam], 1))
+    assert bz.open(path).attrs["status"] == "complete"
+
+
+def test_two_engines_do_not_share_a_storage_at_once(lab: SimpleNamespace) -> None:
+    other = RunEngine(call_returns_result=True)
+    lab.storage.attach(other)
+
+    def paused() -> Any:
+        yield from bps.checkpoint()
+        yield from bps.pause()
+
+    with pytest.raises(RunEngineInterrupted):
+        lab.RE(paused())
+    with pytest.raises(RuntimeError, match="in another RunEngine"):
+        other(bp.count([lab.cam], 1))
+    lab.RE.resume()
+    other.loop.call_soon_threadsafe(other.loop.stop)
+
+
+def test_numbers_beyond_reason_are_not_prepared_for(lab: SimpleNamespace) -> None:
+    lab.RE(bp.scan([lab.cam], lab.a, 0, 2, 3), num_points=10**12)
+    assert primary(lab)["cam"].shape == (3, 3, 4)

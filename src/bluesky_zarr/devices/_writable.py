@@ -53,7 +53,8 @@ class WritableDevice(StandardDetector):
     path_provider: PathProvider | None = None
     _frames: FrameDataLogic | None = None
     _connected = False
-    _armed_by_prepare = False
+    #: Whether frames may come from `prepare` on, as they do with external triggers.
+    armed_by_prepare = False
     _under_way: Sequence[AsyncStatus | WatchableAsyncStatus[int]] = ()
 
     def add_frame_source(
@@ -127,8 +128,8 @@ class WritableDevice(StandardDetector):
                 "connect it with RE(ophyd_async.plan_stubs.ensure_connected(device))."
             )
         self._logic().prepared_for(value)
-        self._armed_by_prepare = value.trigger is not DetectorTrigger.INTERNAL
-        if self._armed_by_prepare:
+        self.armed_by_prepare = value.trigger is not DetectorTrigger.INTERNAL
+        if self.armed_by_prepare:
             self._logic().expose(flown=True)
         return self._track(super().prepare(value))
 
@@ -139,7 +140,7 @@ class WritableDevice(StandardDetector):
 
     def kickoff(self) -> AsyncStatus:
         """Start to take the frames that were prepared for."""
-        if not self._armed_by_prepare:
+        if not self.armed_by_prepare:
             self._logic().expose(flown=True)
         return self._track(super().kickoff())
 

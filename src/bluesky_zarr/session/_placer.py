@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,7 +26,8 @@ class _Run:
 
     `counts` are the points taken in each stream; `said` is what the cursor was last told; `asked`
     what `place` asked for, until the next save or flown block; `exposed` where the frames belong
-    that were triggered and not yet saved; `flying` where those that were prepared for belong;
+    that were triggered and not yet saved; `flying` where those that were prepared for belong, and
+    `started` which of these were kicked off; `known` the names of the devices in each stream;
     `bundle` is the open event.
     """
 
@@ -35,6 +37,7 @@ class _Run:
     asked: Placement | None = None
     exposed: dict[WritableDevice, Placement] = field(default_factory=dict)
     flying: dict[WritableDevice, Placement] = field(default_factory=dict)
+    started: set[WritableDevice] = field(default_factory=set)
     known: dict[str, frozenset[str]] = field(default_factory=dict)
     bundle: Placement | None = None
     drained: bool = False
@@ -71,12 +74,20 @@ class Placer:
         self._begin = begin
         self.detach = detach
         self.active = False
+        self._thread = 0
 
     def __call__(self, plan: Any) -> MsgGenerator[Any]:
         """The same plan, with its positions said aloud."""
-        if self.active:  # wrapped inside of an attached session: once is enough
+        if self.active:
+            if self._thread != threading.get_ident():
+                raise RuntimeError(
+                    "Another plan of this Storage is under way in another RunEngine, perhaps "
+                    "paused: resume or abort it first, or give each RunEngine a Storage of its own."
+                )
+            # Wrapped inside of an attached session: once is enough.
             return (yield from ensure_generator(plan))
         self.active = True
+        self._thread = threading.get_ident()
         try:
             self._begin()
             return (yield from _Placing(self._cursor, self._devices(), self._recorder).drive(plan))
@@ -207,12 +218,17 @@ class _Placing:
             run.asked = run.recorder.placement(*msg.kwargs["place"])
         return (yield msg)
 
-    def _next(self, run: _Run, stream: str) -> Placement:
-        """Where the next point of a stream is: where the plan asked for, or after the last one."""
+    def _next(self, run: _Run, stream: str, *, anew: bool = False) -> Placement:
+        """Where the next point of a stream is: where the plan asked for, or after the last one.
+
+        `anew` checks the motors again: a trigger that failed may have been given up for the next
+        point.
+        """
         if run.asked is not None and run.asked.stream == stream:
             return run.asked
         index = run.counts.get(stream, 0)
-        for placement in run.exposed.values():  # checked when it was triggered
+        # Checked when it was triggered; the motors may have gone on during the exposure.
+        for placement in () if anew else run.exposed.values():
             if (placement.stream, placement.index) == (stream, index):
                 return placement
         return run.recorder.placement(stream, index, self._commanded)
@@ -238,7 +254,8 @@ class _Placing:
         known = run.known.get(placement.stream, frozenset()) | {device.name}
         run.known[placement.stream] = known
         # Exposures under way, which another point waits for, keep the place that they have.
-        free = frozenset() if said else known - {other.name for other in run.exposed}
+        busy = {other.name for other in (*run.exposed, *run.flying)}
+        free = frozenset() if said else known - busy
         yield from self._say(run, msg, replace(placement, devices=free | {device.name}))
 
     def _say(self, run: _Run, msg: Msg, placement: Placement) -> Generator[Msg, Any, None]:
@@ -253,7 +270,7 @@ class _Placing:
         if run is not None and msg.obj in self._devices:
             # The stream is not named before `create`; nearly always it is this one.
             stream = "primary" if run.asked is None else run.asked.stream
-            placement = self._next(run, stream)
+            placement = self._next(run, stream, anew=msg.obj in run.exposed)
             yield from self._say_to_device(run, msg, placement, msg.obj)
             run.exposed[msg.obj] = placement
         return (yield msg)
@@ -334,6 +351,7 @@ class _Placing:
             placement = self._next_row(run, msg.obj)
             if placement is not None:
                 run.flying[msg.obj] = placement
+                run.started.discard(msg.obj)
                 told = replace(placement, devices=frozenset({msg.obj.name}))
                 yield from self._say(run, msg, told)
                 run.said = None  # triggers that follow are told for themselves
@@ -357,6 +375,16 @@ class _Placing:
         if run is not None and msg.obj in run.flying:
             # All that fly together are prepared by now; what is triggered meanwhile is elsewhere.
             run.asked = None
+            if not msg.obj.armed_by_prepare:
+                # Said once more, for a checkpoint may lie between prepare and here.
+                placement = run.flying[msg.obj]
+                if msg.obj in run.started:  # another part of the row that was prepared for
+                    index = msg.obj.flown_to(run.recorder.run_uid, placement.stream)
+                    placement = run.recorder.placement(placement.stream, index or 0)
+                run.started.add(msg.obj)
+                told = replace(placement, devices=frozenset({msg.obj.name}))
+                yield from self._say(run, msg, told)
+                run.said = None
         return (yield msg)
 
     def _collect(self, msg: Msg) -> Generator[Msg, Any, Any]:

@@ -82,6 +82,7 @@ class RunRecorder:
             tuple(str(motor) for motor in motors) if isinstance(motors, (list, tuple)) else ()
         )
         self._journal: Journal | None = None
+        self._outcome: tuple[str, str] | None = None
         self._tables: dict[str, StreamTable] = {}
         self._streams: dict[str, str] = {}
         self._flown: set[str] = set()
@@ -362,9 +363,36 @@ class RunRecorder:
             attempt(lambda: journal.append("status", {"status": status, "reason": reason}))
             attempt(journal.close)
             if self.config.publication == "stop":
-                attempt(lambda: publish(store_uri(self.path), status=status, reason=reason))
+                self._outcome = status, reason
+                attempt(self.publish)
         if errors:
             raise errors[0]
+
+    @property
+    def unpublished(self) -> bool:
+        """Whether publication was tried and did not come through."""
+        return self._outcome is not None
+
+    def publish(self) -> None:
+        """Publish the store as what the run became; again, if it could not be done before.
+
+        Raises
+        ------
+        OSError
+            When the disk still refuses.
+        """
+        if self._outcome is not None:
+            status, reason = self._outcome
+            try:
+                publish(store_uri(self.path), status=status, reason=reason)
+            except Exception:
+                logger.error(
+                    "%s is not published yet: it is tried again before the next plan, or by "
+                    "bluesky_zarr.store.publish(%r, status=%r).",
+                    *(self.path, str(self.path), status),
+                )
+                raise
+            self._outcome = None
 
 
 def _is_number(value: Any) -> bool:

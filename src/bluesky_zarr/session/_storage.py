@@ -7,6 +7,7 @@ import logging
 import os
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ class Storage:
         self._open: dict[str, RunRecorder] = {}
         self._descriptors: dict[str, RunRecorder] = {}
         self._last: RunRecorder | None = None
+        self._unpublished: list[RunRecorder] = []
         self._placements: dict[str, Placement] = {}
         self._placer = Placer(
             self.cursor,
@@ -225,10 +227,17 @@ class Storage:
         # Runs whose stop document never came here: somebody else's callback raised before it.
         for uid in list(self._open):
             recorder = self._forget(uid)
-            try:
+            with suppress(Exception):  # said by the log; this run's plan has nothing to do with it
                 recorder.finish("failed", "the run's stop document did not arrive")
-            except Exception:
-                logger.exception("The store %s could not be finished", recorder.path)
+            self._keep_unpublished(recorder)
+        for recorder in list(self._unpublished):
+            with suppress(Exception):
+                recorder.publish()
+                self._unpublished.remove(recorder)
+
+    def _keep_unpublished(self, recorder: RunRecorder) -> None:
+        if recorder.unpublished:
+            self._unpublished.append(recorder)
 
     def _new_path(self, start: Mapping[str, Any]) -> Path:
         path = self.base / self.config.store_name(start)
@@ -279,7 +288,11 @@ class Storage:
 
     def _stop(self, doc: Mapping[str, Any]) -> None:
         if doc["run_start"] in self._open:
-            self._forget(doc["run_start"]).stop(doc)
+            recorder = self._forget(doc["run_start"])
+            try:
+                recorder.stop(doc)
+            finally:
+                self._keep_unpublished(recorder)
 
     def _forget(self, run_uid: str) -> RunRecorder:
         recorder = self._open.pop(run_uid)

@@ -126,7 +126,8 @@ def _is_ours_to_do(store: Path, attributes: Mapping[str, Any], report: Report) -
             report.add(
                 str(store),
                 f"{what} is being written by {who}",
-                "wait for the process, or end it, and call again",
+                "wait for the process, or end it, and call again; a session that could not publish "
+                "a store does so before its next plan, or by bluesky_zarr.store.publish(path)",
             )
             break
         if alive is None:

@@ -110,6 +110,7 @@ class FrameDataLogic(DetectorDataLogic):
                 return  # another part of the row that was prepared for
             self._exposure = Exposure(self._placement, flown, self._told)
             self._told = False
+            self._last = None  # a frame of the exposure before is not this one's to take back
 
     def flown_to(self, run_uid: str, stream: str) -> int | None:
         """The number of the point behind the last flown row; None if there was none there."""
