@@ -454,7 +454,10 @@ def test_a_store_whose_writer_is_alive_is_refused_by_name(tmp_path):
         f"it is being written by process {identity['pid']} on {identity['host']} since "
         f"{attributes['created_at']}"
     ) in report.problems[0].what
-    assert report.problems[0].advice == "wait for the process, or end it, and call again"
+    assert report.problems[0].advice == (
+        "wait for the process, or end it, and call again; a session that could not publish a "
+        "store does so before its next plan, or by bluesky_zarr.store.publish(path)"
+    )
     assert read_document(writer.path)["attributes"]["status"] == "running"
 
 
