@@ -6,11 +6,13 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import bluesky.preprocessors as bpp
-from bluesky.protocols import Movable, Readable, Triggerable
-from bluesky.utils import CustomPlanMetadata, Msg, MsgGenerator, separate_devices, short_uid
+from bluesky.protocols import Movable, Readable
+from bluesky.utils import CustomPlanMetadata, Msg, MsgGenerator
 from scanspec.specs import Spec
 
 from bluesky_zarr.geometry import ScanGeometry, check_depth
+
+from ._point import Exposure, Mover, settle_times
 
 __all__ = ["nested_scan"]
 
@@ -78,7 +80,7 @@ def nested_scan(
             f"motors=[...]. Known names: {', '.join(by_name) or 'none'}."
         )
     movers = {axis: by_name[axis] for axis in geometry.axes}
-    waits = _settle_times(settle, movers)
+    waits = settle_times(settle, movers)
     step_plan = per_step
     metadata = _metadata(detectors, spec, geometry, movers, per_step, md)
 
@@ -102,20 +104,6 @@ def _motors(spec: Spec[Any] | Mapping[str, Any], motors: Sequence[Movable]) -> d
         movable = [axis for axis in spec.axes() if isinstance(axis, Movable)]
         by_name |= {str(getattr(axis, "name", axis)): axis for axis in movable}
     return by_name
-
-
-def _settle_times(
-    settle: Mapping[str, float] | None, movers: Mapping[str, Movable]
-) -> dict[str, float]:
-    waits = dict(settle or {})
-    for axis, seconds in waits.items():
-        if axis not in movers:
-            raise ValueError(
-                f"settle names '{axis}', which this scan does not move. Axes: {', '.join(movers)}."
-            )
-        if not seconds >= 0:
-            raise ValueError(f"settle['{axis}'] is {seconds} s: a time to wait is not negative.")
-    return waits
 
 
 def _metadata(
@@ -173,32 +161,9 @@ def _points(
     movers: Mapping[str, Any],
     waits: Mapping[str, float],
 ) -> MsgGenerator[None]:
-    # Messages are made by hand: a stub costs a stack trace, ten of them a point. Each is a new one:
-    # bluesky's plan_mutator lets a message that it has seen before pass unseen.
-    devices = separate_devices([*detectors, *movers.values()])
-    triggered = [device for device in devices if isinstance(device, Triggerable)]
-    last: dict[str, float] = {}
+    move = Mover(movers, waits)
+    expose = Exposure([*detectors, *movers.values()])
     for point in geometry.points():
         yield Msg("checkpoint")
-        moved = [axis for axis, value in point.items() if last.get(axis) != value]
-        if moved:
-            group = short_uid("set")
-            for axis in moved:
-                yield Msg("set", movers[axis], point[axis], group=group)
-            yield Msg("wait", None, group=group)
-            last.update(point)
-            if pause := max((waits.get(axis, 0.0) for axis in moved), default=0.0):
-                yield Msg("sleep", None, pause)
-        if triggered:
-            group = short_uid("trigger")
-            for device in triggered:
-                yield Msg("trigger", device, group=group)
-            yield Msg("wait", None, group=group)
-        yield Msg("create", name="primary")
-        try:
-            for device in devices:
-                yield Msg("read", device)
-        except Exception:
-            yield Msg("drop")
-            raise
-        yield Msg("save")
+        yield from move(point)
+        yield from expose("primary")

@@ -13,7 +13,8 @@ from bluesky.utils import Msg, MsgGenerator, RequestStop, ensure_generator
 
 from bluesky_zarr.devices import Cursor, Placement, WritableDevice
 
-from ._recorder import PlacementError, RunRecorder
+from ._recorder import RunRecorder
+from ._stream_places import PlacementError
 
 __all__ = ["Placer"]
 
@@ -214,8 +215,11 @@ class _Placing:
 
     def _null(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)
-        if "place" in msg.kwargs and run is not None:
-            run.asked = run.recorder.placement(*msg.kwargs["place"])
+        if run is not None:
+            if "geometry" in msg.kwargs:
+                run.recorder.declare(*msg.kwargs["geometry"], msg.kwargs.get("merged"))
+            if "place" in msg.kwargs:
+                run.asked = run.recorder.placement(*msg.kwargs["place"])
         return (yield msg)
 
     def _next(self, run: _Run, stream: str, *, anew: bool = False) -> Placement:
@@ -225,8 +229,9 @@ class _Placing:
         point.
         """
         if run.asked is not None and run.asked.stream == stream:
-            return run.asked
-        index = run.counts.get(stream, 0)
+            index = run.asked.index
+        else:
+            index = run.counts.get(stream, 0)
         # Checked when it was triggered; the motors may have gone on during the exposure.
         for placement in () if anew else run.exposed.values():
             if (placement.stream, placement.index) == (stream, index):
@@ -366,7 +371,7 @@ class _Placing:
         if before is not None and before.stream == "primary":
             # Where this device's last row ended: each may be flown in blocks of its own.
             index = device.flown_to(run.recorder.run_uid, "primary") or index
-        if run.recorder.ends_before(index):
+        if run.recorder.places("primary").ends_before(index):
             return None  # set up after the last point, for whatever comes next
         return run.recorder.placement("primary", index)
 

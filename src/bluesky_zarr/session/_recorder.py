@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,16 @@ from bluesky_zarr.store import (
     Journal,
     StreamTable,
     ZarrWriter,
+    merge,
     publish,
     store_uri,
 )
 
 from ._config import StorageConfig
 from ._provider import RunPathProvider
+from ._stream_places import PlacementError, StreamPlaces
 
-__all__ = ["PlacementError", "RunRecorder"]
+__all__ = ["RunRecorder"]
 
 logger = logging.getLogger("bluesky_zarr.session")
 
@@ -35,15 +36,11 @@ _JSON_DTYPES = {"number": "float64", "integer": "int64", "boolean": "bool", "str
 _STATUS = {"success": "complete", "abort": "aborted", "fail": "failed"}
 
 
-class PlacementError(RuntimeError):
-    """A frame's place in the scan is not known, or not the one that the plan commanded."""
-
-
 class RunRecorder:
     """Writes what bluesky says of one run into the run's store.
 
-    The store is made when the first device or event needs it. The scan's geometry is taken from
-    the start document and settled at the first point, when the plan's first setpoints are known.
+    The store is made when the first device or event needs it. The geometry of stream ``primary`` is
+    taken from the start document, that of others from what the plan declares.
 
     Parameters
     ----------
@@ -68,19 +65,22 @@ class RunRecorder:
         self.start = start
         self.run_uid: str = start["uid"]
         self.path = path
-        self.geometry = ScanGeometry.from_start(start)
         self.stopped_by_user = False
         self._devices = devices
-        self._relative = str(start.get("plan_name", "")).startswith("rel_")
-        self._settled = self.geometry.growing
-        self._array_open = False
-        self._spans = {
-            c.name: float(c.values.max() - c.values.min()) for _, c in self.geometry.coordinates
-        }
         motors = start.get("motors")
         self._motors = (
             tuple(str(motor) for motor in motors) if isinstance(motors, (list, tuple)) else ()
         )
+        self._places = {
+            "primary": StreamPlaces(
+                self.run_uid,
+                "primary",
+                ScanGeometry.from_start(start),
+                motors=self._motors,
+                believed=str(start.get("plan_name", "")),
+            )
+        }
+        self._merges = False
         self._journal: Journal | None = None
         self._outcome: tuple[str, str] | None = None
         self._tables: dict[str, StreamTable] = {}
@@ -92,99 +92,63 @@ class RunRecorder:
 
     # -- where points sit --------------------------------------------------------------------
 
+    def places(self, stream: str) -> StreamPlaces:
+        """Where the points of a stream sit; in order of events, unless somebody said more."""
+        places = self._places.get(stream)
+        if places is None:
+            places = StreamPlaces(self.run_uid, stream, ScanGeometry.events())
+            self._places[stream] = places
+        return places
+
     def placement(
         self, stream: str, index: int, commanded: Mapping[str, Any] | None = None
     ) -> Placement:
-        """Where point `index` of a stream sits.
+        """Where point `index` of a stream sits; see `StreamPlaces.placement`."""
+        return self.places(stream).placement(index, commanded)
 
-        `commanded` are the setpoints last sent to each motor; they are checked against the
-        geometry. None where no motor has been commanded yet.
+    def declare(
+        self,
+        stream: str,
+        geometry: ScanGeometry,
+        merged: tuple[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Take the geometry of a stream from the plan, before anything was stored in it.
+
+        `merged` is the group that holds the readings of several streams, and the axes by which it
+        is sorted.
 
         Raises
         ------
         PlacementError
-            When the plan is not where its start document says, after frames were stored.
+            When the stream has begun already, with another geometry.
         """
-        if stream != "primary" or self.geometry.growing:
-            # Motors, of the primary stream only: a dark field is not at a position of the scan.
-            setpoints = None
-            if stream == "primary" and commanded is not None and self._motors:
-                setpoints = {
-                    m: float(commanded[m]) for m in self._motors if _is_number(commanded.get(m))
-                }
-            return Placement(self.run_uid, stream, index, index, setpoints)
-        if commanded is not None:
-            self._check(index, commanded)
-            if self.geometry.growing:  # it has just been settled so
-                return self.placement(stream, index, commanded)
-        elif index >= self.geometry.size:
-            raise self._too_many(index)
-        return Placement(self.run_uid, stream, index, self.geometry.flat(index))
-
-    def ends_before(self, index: int) -> bool:
-        """Whether the primary stream has no point of this number."""
-        return not self.geometry.growing and index >= self.geometry.size
-
-    def _check(self, index: int, commanded: Mapping[str, Any]) -> None:
-        if index >= self.geometry.size:
-            raise self._too_many(index)
-        expected = self.geometry.setpoints(index)
-        if not self._settled:
-            self._settle(expected, commanded)
-            if self.geometry.growing:
-                return
-            expected = self.geometry.setpoints(index)
-        for axis, value in expected.items():
-            if not self._at(axis, commanded.get(axis), value):
-                raise PlacementError(
-                    f"Point {index} of this scan should be at {axis} = {value:.6g}, but {axis} was "
-                    f"last sent to {commanded.get(axis)}: the frame's place is not known, and it "
-                    "is not stored. A per_step must take one event per point in stream 'primary', "
-                    "in the order of the scan; put further events into a stream of their own with "
-                    "bluesky_zarr.plans.place(stream, index)."
-                )
-
-    def _settle(self, expected: Mapping[str, float], commanded: Mapping[str, Any]) -> None:
-        self._settled = True
-        if self._relative and all(_is_number(commanded.get(axis)) for axis in expected):
-            self.geometry = self.geometry.shifted(
-                {axis: float(commanded[axis]) - value for axis, value in expected.items()}
+        known = self._places.get(stream)
+        if known is not None and known.geometry.to_dict() == geometry.to_dict():
+            return
+        if stream in self._tables or stream in self._device_streams:
+            raise PlacementError(
+                f"Stream '{stream}' has begun already: its shape cannot be changed. Declare it "
+                "before its first point, or give these points a stream of their own."
             )
-        elif not all(self._at(axis, commanded.get(axis), v) for axis, v in expected.items()):
-            if self._array_open:
-                return  # too late for another shape: the check that follows says what is wrong
-            logger.warning(
-                "The first point of %r is at %s, its start document says %s: the run is stored in "
-                "order of events.",
-                self.start.get("plan_name"),
-                {axis: commanded.get(axis) for axis in expected},
-                dict(expected),
-            )
-            self.geometry = ScanGeometry.events(self.geometry.size)
-
-    def _at(self, axis: str, commanded: Any, expected: float) -> bool:
-        tolerance = 1e-9 * (self._spans.get(axis, 0.0) + abs(expected)) + 1e-13
-        return _is_number(commanded) and abs(float(commanded) - expected) <= tolerance
-
-    def _too_many(self, index: int) -> PlacementError:
-        return PlacementError(
-            f"This scan has {self.geometry.size} points, but the plan takes point number "
-            f"{index + 1} in stream 'primary': it is not stored. A per_step must take one event "
-            "per point; put further events into a stream of their own with "
-            "bluesky_zarr.plans.place(stream, index)."
+        self._places[stream] = StreamPlaces(
+            self.run_uid, stream, geometry, motors=self._motors if geometry.growing else ()
         )
+        if merged is not None:
+            into, axes = merged
+            self.open().append("merge", {"stream": stream, "into": into, "axes": list(axes)})
+            self._merges = True
 
     def provider(self, stream: str) -> RunPathProvider:
         """Paths in `stream` of this run. The store is made, if nothing has needed it before."""
         self.open()
-        if stream == "primary":
-            self._array_open = True
+        places = self.places(stream)
+        places.array_open = True
         self._device_streams.add(stream)
         return RunPathProvider(
             store_uri=store_uri(self.path),
             run_uid=self.run_uid,
             stream=stream,
-            geometry=self._promised(stream),
+            geometry=places.promised,
             options={
                 "codec": self.config.codec,
                 "layout": self.config.layout,
@@ -194,23 +158,12 @@ class RunRecorder:
 
     def check_name(self, stream: str, name: str) -> None:
         """Raise ValueError for a device whose name the stream keeps for something else."""
-        geometry = self._geometry_of(stream)
-        taken = {*RESERVED, *geometry.axes, *geometry.names, *self._motors, Cursor.name}
+        taken = {*RESERVED, *self.places(stream).kept_names, *self._motors, Cursor.name}
         if name in taken or name.endswith("_written"):
             raise ValueError(
                 f"A device called '{name}' cannot write into stream '{stream}': the name belongs "
                 f"to the store or to a motor of the scan. Rename it: device.set_name('my_{name}')."
             )
-
-    def _geometry_of(self, stream: str) -> ScanGeometry:
-        return self.geometry if stream == "primary" else ScanGeometry.events()
-
-    def _promised(self, stream: str) -> ScanGeometry:
-        """The geometry as far as it is known: where a relative scan is, its first move says."""
-        geometry = self._geometry_of(stream)
-        if self._settled or not self._relative:
-            return geometry
-        return ScanGeometry(tuple(replace(dim, coordinates=()) for dim in geometry.dims))
 
     @property
     def opened(self) -> bool:
@@ -250,23 +203,24 @@ class RunRecorder:
         if stream in self._tables:
             return  # the same stream, after a configure
         keys = doc["data_keys"]
-        geometry = self._geometry_of(stream)
+        places = self.places(stream)
         units = {
-            axis: keys[axis]["units"] for axis in geometry.axes if keys.get(axis, {}).get("units")
+            axis: keys[axis]["units"]
+            for axis in places.geometry.axes
+            if keys.get(axis, {}).get("units")
         }
         if units:
-            geometry = geometry.with_units(units)
-            if stream == "primary":
-                self.geometry = geometry
-        table = self._table(stream, geometry)
+            places.geometry = places.geometry.with_units(units)
+        table = self._table(stream)
         columns = {k: _column(k, v) for k, v in keys.items() if "external" not in v}
         table.declare(columns)
         if not columns:
             self._flown.add(stream)
 
-    def _table(self, stream: str, geometry: ScanGeometry) -> StreamTable:
+    def _table(self, stream: str) -> StreamTable:
         table = self._tables.get(stream)
         if table is None:
+            geometry = self.places(stream).geometry
             table = StreamTable(self.path, stream, geometry, self.open())
             self._tables[stream] = table
         return table
@@ -306,7 +260,7 @@ class RunRecorder:
 
     def _flown_backwards(self, stream: str, cells: range, cursor: Cursor) -> bool:
         """Whether a flown row was turned round: a document names its positions upwards only."""
-        geometry = self._geometry_of(stream)
+        geometry = self.places(stream).geometry
         if geometry.growing or cursor.placement is None or len(cells) < 2:
             return False
         flown = range(cursor.placement.index, geometry.size)
@@ -355,9 +309,11 @@ class RunRecorder:
         journal = self._journal
         if journal is not None:
             if "primary" in self._device_streams:  # frames, but perhaps not one event
-                attempt(lambda: self._table("primary", self.geometry))
+                attempt(lambda: self._table("primary"))
             for table in self._tables.values():
                 attempt(table.close)
+            if self._merges:
+                attempt(lambda: merge(self.path))
             if errors:
                 status, reason = "failed", reason or str(errors[0])
             attempt(lambda: journal.append("status", {"status": status, "reason": reason}))
@@ -393,10 +349,6 @@ class RunRecorder:
                 )
                 raise
             self._outcome = None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) or hasattr(value, "__float__")
 
 
 def _column(name: str, key: Mapping[str, Any]) -> Column:

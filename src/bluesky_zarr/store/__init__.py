@@ -6,6 +6,7 @@ from ._fold import fold
 from ._inspect import StoreSummary, inspect
 from ._journal import Journal
 from ._layout import Layout, choose_layout
+from ._merge import merge
 from ._names import RESERVED
 from ._paths import (
     PathInfo,
@@ -54,6 +55,7 @@ __all__ = [
     "choose_layout",
     "fold",
     "inspect",
+    "merge",
     "publish",
     "recover",
     "store_path",

@@ -10,6 +10,7 @@ from bluesky_zarr.geometry import ScanGeometry
 from bluesky_zarr.store._columns import Column
 from bluesky_zarr.store._journal import Journal
 from bluesky_zarr.store._kinds import published_status
+from bluesky_zarr.store._merge import merge
 from bluesky_zarr.store._table import StreamTable
 
 logger = logging.getLogger("bluesky_zarr.store")
@@ -52,6 +53,7 @@ def fold(store_path: Path) -> None:
             passed_over[kind] = passed_over.get(kind, 0) + 1
     for table in tables.values():
         table.close()
+    merge(store_path)
 
 
 def _fold_entry(
