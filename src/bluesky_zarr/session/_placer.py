@@ -217,7 +217,8 @@ class _Placing:
         run = self._runs.get(msg.run)
         if run is not None:
             if "geometry" in msg.kwargs:
-                run.recorder.declare(*msg.kwargs["geometry"], msg.kwargs.get("merged"))
+                stream, geometry = msg.kwargs["geometry"]
+                run.recorder.declare(stream, geometry, msg.kwargs.get("merged"))
             if "place" in msg.kwargs:
                 run.asked = run.recorder.placement(*msg.kwargs["place"])
         return (yield msg)

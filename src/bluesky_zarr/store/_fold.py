@@ -42,7 +42,9 @@ def fold(store_path: Path) -> None:
         return
     tables: dict[str, StreamTable] = {}
     passed_over: dict[str, int] = {}
+    merges = False
     for kind, payload in Journal.read(store_path):
+        merges |= kind == "merge"
         try:
             _fold_entry(store_path, tables, kind, payload)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -53,7 +55,8 @@ def fold(store_path: Path) -> None:
             passed_over[kind] = passed_over.get(kind, 0) + 1
     for table in tables.values():
         table.close()
-    merge(store_path)
+    if merges:
+        merge(store_path)
 
 
 def _fold_entry(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,19 +77,32 @@ def _read(store_path: Path) -> tuple[dict[str, _Stream], dict[str, _Merged]]:
     streams: dict[str, _Stream] = {}
     wanted: dict[str, _Merged] = {}
     for kind, payload in Journal.read(store_path):
-        if kind == "merge":
-            merged = wanted.setdefault(payload["into"], _Merged(tuple(payload["axes"])))
-            if payload["stream"] not in merged.streams:
-                merged.streams.append(payload["stream"])
-        elif kind == "stream":
-            geometry = ScanGeometry.from_dict(payload["geometry"])
-            streams.setdefault(payload["stream"], _Stream(geometry)).geometry = geometry
-        elif kind == "columns":
-            columns = {key: Column(**column) for key, column in payload["columns"].items()}
-            streams[payload["stream"]].columns.update(columns)
-        elif kind == "row":
-            streams[payload["stream"]].rows[payload["index"]] = payload
+        # What could not be stored when it was journalled was said then, and is passed over here.
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+            _take(kind, payload, streams, wanted)
     return streams, wanted
+
+
+def _take(
+    kind: str,
+    payload: dict[str, Any],
+    streams: dict[str, _Stream],
+    wanted: dict[str, _Merged],
+) -> None:
+    if kind == "merge":
+        merged = wanted.setdefault(payload["into"], _Merged(tuple(payload["axes"])))
+        if payload["stream"] not in merged.streams:
+            merged.streams.append(payload["stream"])
+    elif kind == "stream":
+        geometry = ScanGeometry.from_dict(payload["geometry"])
+        streams.setdefault(payload["stream"], _Stream(geometry)).geometry = geometry
+    elif kind == "columns":
+        columns = {key: Column(**column) for key, column in payload["columns"].items()}
+        streams[payload["stream"]].columns.update(columns)
+    elif kind == "row":
+        geometry = streams[payload["stream"]].geometry
+        if geometry.growing or 0 <= payload["index"] < geometry.size:
+            streams[payload["stream"]].rows[payload["index"]] = payload
 
 
 def _write(
