@@ -12,7 +12,7 @@ from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
 from scanspec.specs import Linspace
 
-from bluesky_zarr.plans import nested_scan, place
+from bluesky_zarr.plans import nested_scan, place, zoom_scan
 
 
 def map_energies(
@@ -31,6 +31,33 @@ def map_energies(
     """
     spec = Linspace(mono, *energies) * Linspace(y, *rows) * ~Linspace(x, *columns)
     return (yield from nested_scan(detectors, spec, md={"plan_name": "map_energies", **(md or {})}))
+
+
+def map_spots(
+    detectors: Sequence[Readable],
+    signal: str,
+    y: Movable,
+    x: Movable,
+    rows: tuple[float, float] = (-1.0, 1.0),
+    columns: tuple[float, float] = (-1.0, 1.0),
+    narrowest: float = 0.25,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator[Any]:
+    """A coarse map of the sample [mm], and then more points where it is bright.
+
+    `narrowest` is the FWHM of the smallest spot that must be found.
+    """
+    return (
+        yield from zoom_scan(
+            detectors,
+            signal,
+            [y, x],
+            [rows[0], columns[0]],
+            [rows[1], columns[1]],
+            narrowest=narrowest,
+            md={"plan_name": "map_spots", **(md or {})},
+        )
+    )
 
 
 def dark_frames(camera: Any, number: int = 3) -> MsgGenerator[None]:

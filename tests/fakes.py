@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from ophyd_async.core import DetectorAcquireLogic, DetectorTriggerLogic
+from ophyd_async.core import (
+    AsyncStatus,
+    DetectorAcquireLogic,
+    DetectorTriggerLogic,
+    StandardReadable,
+    StandardReadableFormat,
+    soft_signal_r_and_setter,
+)
 from ophyd_async.sim import SimMotor
 from scanspec.specs import Linspace, Spec
 
@@ -127,3 +134,42 @@ def spec_of(motors: Sequence[SimMotor], sizes: Sequence[int], snaked: Sequence[b
         line = ~line if snake else line
         spec = line if spec is None else spec * line
     return spec
+
+
+class Diode(StandardReadable):
+    """A detector with one reading: a function of where its motors stand.
+
+    `fail_at` makes the exposure of that number raise, counted from 0.
+    """
+
+    def __init__(
+        self,
+        motors: Sequence[SimMotor],
+        signal: Callable[..., float],
+        name: str = "",
+        *,
+        fail_at: int | None = None,
+        error: Exception | None = None,
+    ) -> None:
+        self.motors = list(motors)
+        self.signal = signal
+        self.exposures = 0
+        self.fail_at = fail_at
+        self.error = error or TimeoutError("the diode did not answer within 10 s")
+        with self.add_children_as_readables(StandardReadableFormat.HINTED_SIGNAL):
+            self.value, self._set_value = soft_signal_r_and_setter(float, units="counts")
+        super().__init__(name)
+
+    def set_name(self, name: str, *, child_name_separator: str | None = None) -> None:
+        """Name the reading like the device."""
+        super().set_name(name, child_name_separator=child_name_separator)
+        self.value.set_name(name)
+
+    @AsyncStatus.wrap
+    async def trigger(self) -> None:
+        """Take one reading."""
+        number, self.exposures = self.exposures, self.exposures + 1
+        if number == self.fail_at:
+            raise self.error
+        positions = [await motor.user_readback.get_value() for motor in self.motors]
+        self._set_value(float(self.signal(*positions)))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,8 +41,8 @@ def load_profile(name: str) -> ModuleType:
     return module
 
 
-def run_demo(directory: Path, say: Callable[[str], None]) -> Path:
-    """Scan, publish, read back through Tiled and xarray, and draw.
+def run_demo(directory: Path, say: Callable[[str], None]) -> list[Path]:
+    """Map a sample, find the lines of its spectrum, read both back, and draw them.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def run_demo(directory: Path, say: Callable[[str], None]) -> Path:
 
     Returns
     -------
-    Path
-        The picture.
+    list of Path
+        The pictures.
 
     Raises
     ------
@@ -64,56 +64,88 @@ def run_demo(directory: Path, say: Callable[[str], None]) -> Path:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    import numpy as np
     from bluesky.run_engine import RunEngine
 
     import bluesky_zarr as bz
     from bluesky_zarr.catalog import serve
-    from bluesky_zarr.store import inspect, validate
 
     directory.mkdir(parents=True, exist_ok=True)
-    RE = RunEngine()
+    RE = RunEngine(call_returns_result=True)
     storage = bz.Storage(f"file://{directory}/stores")
     storage.attach(RE)
 
     beamline = load_profile("devices/beamline").make_beamline()
-    plans = load_profile("plans/mapping")
+    mapping, alignment = load_profile("plans/mapping"), load_profile("plans/alignment")
     storage.inject(beamline.cam, beamline.cam2)
+    mono, y, x = beamline.mono, beamline.y, beamline.x
 
     with serve(directory / "catalog", readable_storage=[storage.base]) as server:
         say(f"Tiled serves the catalog at {server.uri}")
         RE.subscribe(server.writer(batch_size=100))
         RE.subscribe(bz.ScanProgress())
-        RE(
-            plans.map_energies(
-                [beamline.cam, beamline.cam2, beamline.diode],
-                beamline.mono,
-                beamline.y,
-                beamline.x,
-            )
-        )
-        path = storage.last_path
-        say(f"\nThe store: {path}\n{inspect(path)}\n{validate(path, deep=True)}")
+        client = server.client()
 
-        uid = bz.open(path).attrs["run_uid"]
-        run = server.client()[uid]
-        array = run["primary"]["cam"]
-        say(f"\nThrough Tiled:  {uid[:8]}/primary/cam {array.shape} {tuple(array.dims)}")
-        primary = bz.open(path)["primary"].to_dataset()
-        cam = primary["cam"]
-        say(f"Through xarray: {dict(cam.sizes)} {cam.dtype}")
-        middle = {
-            dim: size // 2 for dim, size in cam.sizes.items() if dim in primary["cam-sum"].dims
-        }
-        frame = cam.isel(middle)
-        index = tuple(middle.values())
-        same = np.array_equal(np.asarray(array[index]), frame.values)
-        say(f"The same frame through both: {'yes' if same else 'NO'}")
+        say("\nA nested scan: a map of the sample at each energy")
+        detectors = [beamline.cam, beamline.cam2, beamline.diode]
+        RE(mapping.map_energies(detectors, mono, y, x))
+        pictures = [_show_map(storage.last_path, client, directory, say)]
 
-        picture = directory / "map.png"
-        _draw(primary, frame, picture)
-        say(f"The picture: {picture}")
-        say(f"Open it again: import bluesky_zarr as bz; bz.open('{path}')['primary']")
+        say("\nAn adaptive scan: the lines of the spectrum in the middle of the sample")
+        RE(alignment.find_lines([beamline.cam, beamline.diode], "cam-sum", mono))
+        pictures.append(_show_lines(storage.last_path, client, directory, say))
+    say(f"\nThe pictures: {', '.join(map(str, pictures))}")
+    return pictures
+
+
+def _show_map(path: Path, client: Any, directory: Path, say: Callable[[str], None]) -> Path:
+    """Read a nested scan back through Tiled and xarray, and draw it."""
+    import numpy as np
+
+    import bluesky_zarr as bz
+    from bluesky_zarr.store import inspect, validate
+
+    say(f"\nThe store: {path}\n{inspect(path)}\n{validate(path, deep=True)}")
+    uid = bz.open(path).attrs["run_uid"]
+    array = client[uid]["primary"]["cam"]
+    say(f"\nThrough Tiled:  {uid[:8]}/primary/cam {array.shape} {tuple(array.dims)}")
+    primary = bz.open(path)["primary"].to_dataset()
+    cam = primary["cam"]
+    say(f"Through xarray: {dict(cam.sizes)} {cam.dtype}")
+    middle = {dim: size // 2 for dim, size in cam.sizes.items() if dim in primary["cam-sum"].dims}
+    frame = cam.isel(middle)
+    same = np.array_equal(np.asarray(array[tuple(middle.values())]), frame.values)
+    say(f"The same frame through both: {'yes' if same else 'NO'}")
+    picture = directory / "map.png"
+    _draw(primary, frame, picture)
+    say(f"Open it again: import bluesky_zarr as bz; bz.open('{path}')['primary']")
+    return picture
+
+
+def _show_lines(path: Path, client: Any, directory: Path, say: Callable[[str], None]) -> Path:
+    """Read an adaptive scan back through Tiled and xarray, and draw it."""
+    import numpy as np
+
+    import bluesky_zarr as bz
+    from bluesky_zarr.pictures import plot_zoom
+    from bluesky_zarr.store import validate
+
+    say(f"\nThe store: {path}\n{validate(path, deep=True)}")
+    tree = bz.open(path)
+    run = client[tree.attrs["run_uid"]]
+    streams = [name for name in tree.children if "cam" in tree[name]]
+    shapes = ", ".join(f"{name} {run[name]['cam'].shape}" for name in streams)
+    say(f"Through Tiled:  {shapes}")
+    energies = ", ".join(f"{e:.4f}" for e in np.sort(tree["peaks"]["center"].values))
+    say(
+        f"Through xarray: {tree['merged']['cam-sum'].size} readings merged, lines at {energies} keV"
+    )
+    same = all(
+        np.array_equal(np.asarray(run[name]["cam"][...]), tree[name]["cam"].values)
+        for name in streams
+    )
+    say(f"The same frames through both: {'yes' if same else 'NO'}")
+    picture = directory / "lines.png"
+    plot_zoom(path).savefig(picture, dpi=110)
     return picture
 
 

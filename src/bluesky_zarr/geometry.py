@@ -33,6 +33,9 @@ __all__ = [
     "check_depth",
 ]
 
+#: The dim of a scan that is known only as a number of events.
+EVENT = "event"
+
 #: How deep dims can be nested.
 MAX_DIMS = 10
 
@@ -183,9 +186,9 @@ class ScanGeometry:
             raise ValueError(f"the dims are named {self.names}; give each a name of its own")
         refuse_repeated(self.axes)
         first, *inner = self.dims
-        if self.growing and (inner or first.coordinates or first.snaked):
+        if self.growing and (inner or first.coordinates or first.snaked or first.name != EVENT):
             raise ValueError(
-                f"a growing scan has one dim in order of events, without coordinates or "
+                f"a growing scan has one dim '{EVENT}' in order of events, without coordinates or "
                 f"snaking, not {self.names}; use ScanGeometry.events()"
             )
         for dim in self.dims:
@@ -377,7 +380,7 @@ class ScanGeometry:
         (7,)
 
         """
-        return cls((Dim("event", num or 0),), growing=True)
+        return cls((Dim(EVENT, num or 0),), growing=True)
 
     @classmethod
     def from_spec(cls, spec: Spec[Any] | Mapping[str, Any]) -> ScanGeometry:

@@ -10,13 +10,14 @@ import bluesky.plans as bp
 import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
-from bluesky.utils import Msg, RunEngineInterrupted
+from bluesky.utils import Msg
 from event_model import DocumentNames, schema_validators
 from scanspec.specs import Linspace
 
 import bluesky_zarr as bz
 from bluesky_zarr.plans import nested_scan
 from tests.fakes import code_of, frame_of
+from tests.pausing import messages_of, pausing, run_through
 
 
 def grid(lab: SimpleNamespace) -> Any:
@@ -41,40 +42,6 @@ def checkpoint_per_line(plan: Any) -> Any:
         return msg
 
     return bpp.msg_mutator(plan, drop)
-
-
-def pausing(plan: Any, before: set[int], counter: list[int]) -> Any:
-    """The plan with a hard pause before its n-th messages."""
-
-    def insert(msg: Msg) -> tuple[Any, Any]:
-        n = counter[0]
-        counter[0] += 1
-        if n in before:
-
-            def paused() -> Any:
-                yield Msg("pause", None, defer=False)
-                return (yield msg)
-
-            return paused(), None
-        return None, None
-
-    return bpp.plan_mutator(plan, insert)
-
-
-def run_through(RE: Any, plan: Any) -> int:
-    """Run a plan, and resume it after each pause; gives the number of pauses."""
-    pauses = 0
-    try:
-        RE(plan)
-    except RunEngineInterrupted:
-        pauses += 1
-        while True:
-            try:
-                RE.resume()
-                break
-            except RunEngineInterrupted:
-                pauses += 1
-    return pauses
 
 
 def check(lab: SimpleNamespace, docs: list[tuple[str, Any]]) -> None:
@@ -106,15 +73,6 @@ PLANS: dict[str, Callable[[SimpleNamespace], Any]] = {
     "nested_scan by lines": lambda lab: checkpoint_per_line(nested(lab)),
     "grid_scan by lines": lambda lab: checkpoint_per_line(grid(lab)),
 }
-
-
-def messages_of(lab: SimpleNamespace, plan: Any) -> tuple[int, int]:
-    """How many messages a plan has as the RunEngine sees it, and the number of its open_run."""
-    commands: list[str] = []
-    lab.RE.msg_hook = lambda msg: commands.append(msg.command)
-    lab.RE(plan)
-    lab.RE.msg_hook = None
-    return len(commands), commands.index("open_run")
 
 
 @pytest.mark.parametrize("name", PLANS)

@@ -72,14 +72,7 @@ def nested_scan(
     """
     geometry = ScanGeometry.from_spec(spec)
     check_depth(geometry)
-    by_name = _motors(spec, motors)
-    missing = [axis for axis in geometry.axes if axis not in by_name]
-    if missing:
-        raise ValueError(
-            f"No motor is called {', '.join(map(repr, missing))}: give the motors of the scan as "
-            f"motors=[...]. Known names: {', '.join(by_name) or 'none'}."
-        )
-    movers = {axis: by_name[axis] for axis in geometry.axes}
+    movers = motors_of(spec, motors, geometry)
     waits = settle_times(settle, movers)
     step_plan = per_step
     metadata = _metadata(detectors, spec, geometry, movers, per_step, md)
@@ -98,12 +91,27 @@ def nested_scan(
     return (yield from inner())
 
 
-def _motors(spec: Spec[Any] | Mapping[str, Any], motors: Sequence[Movable]) -> dict[str, Movable]:
+def motors_of(
+    spec: Spec[Any] | Mapping[str, Any], motors: Sequence[Movable], geometry: ScanGeometry
+) -> dict[str, Movable]:
+    """Give the motors of a scan by the names of its axes: those in `spec`, or those of `motors`.
+
+    Raises
+    ------
+    ValueError
+        For an axis without a motor.
+    """
     by_name = {str(getattr(motor, "name", motor)): motor for motor in motors}
     if isinstance(spec, Spec):
         movable = [axis for axis in spec.axes() if isinstance(axis, Movable)]
         by_name |= {str(getattr(axis, "name", axis)): axis for axis in movable}
-    return by_name
+    missing = [axis for axis in geometry.axes if axis not in by_name]
+    if missing:
+        raise ValueError(
+            f"No motor is called {', '.join(map(repr, missing))}: give the motors of the scan as "
+            f"motors=[...]. Known names: {', '.join(by_name) or 'none'}."
+        )
+    return {axis: by_name[axis] for axis in geometry.axes}
 
 
 def _metadata(

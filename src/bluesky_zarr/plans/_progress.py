@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -67,33 +68,55 @@ class ScanProgress:
     def __init__(self, write: Callable[[str], None] | None = None, interval: float = 0.1) -> None:
         self._write = write or _rewrite
         self._interval = interval
-        self._runs: dict[str, tuple[ScanGeometry, float]] = {}
-        self._streams: dict[str, str] = {}
+        self._runs: dict[str, _Run] = {}
+        self._streams: dict[str, tuple[_Run, str]] = {}
         self._shown = 0.0
         self._line = ""
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take one document of a run."""
         if name == "start":
-            self._runs[doc["uid"]] = ScanGeometry.from_start(doc), time.monotonic()
+            motors = doc.get("motors")
+            self._runs[doc["uid"]] = _Run(
+                ScanGeometry.from_start(doc), set(motors) if isinstance(motors, list) else set()
+            )
             self._line = ""
-        elif name == "descriptor" and doc["name"] == "primary":
-            self._streams[doc["uid"]] = doc["run_start"]
+        elif name == "descriptor" and doc["run_start"] in self._runs:
+            run = self._runs[doc["run_start"]]
+            # A scan whose points nobody knows beforehand may have several streams of them.
+            points = run.geometry.growing and run.motors & set(doc.get("object_keys", ()))
+            if doc["name"] == "primary" or points:
+                self._streams[doc["uid"]] = run, doc["name"]
         elif name == "event" and doc["descriptor"] in self._streams:
-            geometry, began = self._runs[self._streams[doc["descriptor"]]]
+            run, stream = self._streams[doc["descriptor"]]
             now = time.monotonic()
-            done = doc["seq_num"]
-            self._line = describe_progress(geometry, done, now - began)
-            if now - self._shown >= self._interval or done == geometry.size:
+            run.counts[stream] = doc["seq_num"]
+            self._line = run.line(stream, now)
+            if now - self._shown >= self._interval or doc["seq_num"] == run.geometry.size:
                 self._shown = now
                 self._write(self._line)
         elif name == "stop":
-            self._runs.pop(doc["run_start"], None)
-            gone = [uid for uid, run in self._streams.items() if run == doc["run_start"]]
+            run = self._runs.pop(doc["run_start"], None)
+            gone = [uid for uid, (of, _) in self._streams.items() if of is run]
             for uid in gone:
                 del self._streams[uid]
             if self._line:
                 self._write(f"{self._line} | {doc.get('exit_status', '')}\n")
+
+
+@dataclass(eq=False)
+class _Run:
+    """A run under way, and how many events each of its streams has."""
+
+    geometry: ScanGeometry
+    motors: set[str]
+    counts: dict[str, int] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    def line(self, stream: str, now: float) -> str:
+        if len(self.counts) > 1:
+            return f"{stream} {self.counts[stream]} | {sum(self.counts.values())} events"
+        return describe_progress(self.geometry, self.counts[stream], now - self.began)
 
 
 def _rewrite(line: str) -> None:

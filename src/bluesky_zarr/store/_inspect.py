@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bluesky_zarr._text import human_bytes, table
+from bluesky_zarr.store._findings import findings
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._journal import Journal
 from bluesky_zarr.store._kinds import is_frame_array
 from bluesky_zarr.store._metadata import Document, nodes, read_document
 from bluesky_zarr.store._paths import local_path
-from bluesky_zarr.store._report import human_bytes, table
 from bluesky_zarr.store._shard import ENTRY_BYTES, HEAD_BYTES
 
 _SHOWN = ("plan_name", "scan_id", "run_uid", "created_at", "published_at", "reason")
@@ -47,7 +48,7 @@ class ArraySummary:
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """A store at one moment; prints as a table."""
+    """A store at one moment; prints as a table. `findings` are an adaptive scan's, as text."""
 
     path: Path
     status: str
@@ -57,6 +58,7 @@ class StoreSummary:
     files: int
     dead_bytes: int
     journal_bytes: int | None
+    findings: str = ""
 
     def __str__(self) -> str:
         facts = [
@@ -87,7 +89,8 @@ class StoreSummary:
             for array in self.arrays
         ]
         head = ("array", "dims", "dtype", "chunks", "shards", "codec", "frames", "size", "files")
-        return "\n".join([*lines, "", table(head, rows)])
+        found = ["", self.findings] if self.findings else []
+        return "\n".join([*lines, "", table(head, rows), *found])
 
 
 def inspect(path: str | Path) -> StoreSummary:
@@ -128,6 +131,7 @@ def inspect(path: str | Path) -> StoreSummary:
         files=len(sizes),
         dead_bytes=sum(array.dead_bytes for array in arrays),
         journal_bytes=journal.stat().st_size if journal.exists() else None,
+        findings="" if is_array else findings(store),
     )
 
 

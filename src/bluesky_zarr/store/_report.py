@@ -4,9 +4,10 @@ prints as a table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from bluesky_zarr._text import table
 
 
 @dataclass(frozen=True)
@@ -71,38 +72,3 @@ class Report:
             rows = [(problem.where, problem.what, problem.advice) for problem in self.problems]
             lines += ["", table(("where", "what", "what to do"), rows)]
         return "\n".join(lines)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text, each as wide as its widest entry.
-
-    Examples
-    --------
-    >>> print(table(("array", "frames"), [("primary/cam", "600")]))
-    array        frames
-    -----------  ------
-    primary/cam  600
-    """
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    ruled = [tuple(head), tuple("-" * width for width in widths), *rows]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in ruled
-    )
-
-
-def human_bytes(count: int) -> str:
-    """A number of bytes in the unit that suits it.
-
-    Examples
-    --------
-    >>> human_bytes(532_676_608)
-    '532.7 MB'
-    """
-    if count < 1000:
-        return f"{count} B"
-    size, units = count / 1000, ["kB", "MB", "GB", "TB"]
-    while size >= 1000 and len(units) > 1:
-        size /= 1000
-        units.pop(0)
-    return f"{size:.1f} {units[0]}"

@@ -1,0 +1,98 @@
+"""How far a reading may lie from the truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ._models import Floats
+
+__all__ = ["Noise"]
+
+#: Normal standard deviations per median absolute deviation.
+_MAD = 1.4826
+#: The same for the lower quartile of absolute deviations.
+_QUARTER = 3.1381
+#: No line of an instrument follows a formula better than this fraction of its height: without
+#: it the smallest departure of a strong peak from the formula would be taken for another peak.
+_SHAPE_ERROR = 0.01
+#: What is below this fraction of the whole signal's range is taken for noise, even in a signal
+#: without any.
+_FLOOR = 0.002
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The variance of a reading as a function of what is expected: ``offset + gain * expected``.
+
+    Counts have a gain of one and no offset (Poisson), and at least the variance of one count;
+    other signals have the same variance everywhere.
+
+    >>> Noise.of(np.array([3.0, 5.0, 4.0, 60.0, 2.0])).gain
+    1.0
+    """
+
+    gain: float = 0.0
+    offset: Floats | float = 0.0
+    floor: Floats | float = 0.0
+    shape_error: float = _SHAPE_ERROR
+
+    @property
+    def counts(self) -> bool:
+        """Whether the noise follows from the expectation itself."""
+        return self.gain > 0
+
+    @classmethod
+    def of(cls, y: Floats) -> Noise:
+        """The noise of readings in order along the axis: counts, or something else.
+
+        Whole numbers, none negative, are counts, or a multiple of counts; if they scatter far less
+        than counts would, they are counts on an offset. Readings of other kinds have the same noise
+        everywhere, which is taken from their second differences: what a straight line between
+        neighbours does not explain.
+        """
+        if not y.size or not np.ptp(y):
+            return cls.constant(1e-12 * (abs(float(y[0])) if y.size and y[0] else 1.0))
+        floor = _FLOOR * float(np.ptp(y))
+        second = np.abs(y[1:-1] - 0.5 * (y[2:] + y[:-2]))
+        if y.min() >= 0 and np.array_equal(y, np.rint(y)):
+            # Few different values may have a common divisor by chance.
+            many = np.unique(y).size >= 6 and y.max() < 1e15
+            gain = float(np.gcd.reduce(y.astype(np.int64))) if many else 1.0
+            around = np.maximum(y[1:-1] + 0.5 * (y[2:] + y[:-2]), 2 * gain) / 2
+            # As large as expected of counts: one. A quarter is free of peaks even among many.
+            scatter = np.sort(second / np.sqrt(1.5 * gain * around))[: second.size // 4 + 1]
+            if y.size >= 16 and _QUARTER * scatter[-1] < 0.3:
+                sigma = _MAD * float(np.median(second)) / math.sqrt(1.5)
+                level = float(np.median(y))
+                return cls(gain, sigma**2 - gain * level, max(sigma**2 / 4, gain**2))
+            return cls(gain, floor=gain**2)
+        sigma = _MAD * float(np.median(second)) / math.sqrt(1.5) if y.size >= 4 else 0.0
+        return cls.constant(max(sigma, floor))
+
+    def above(self, known: Floats) -> Noise:
+        """The noise of readings from which a known part, shape (n,), was taken away."""
+        return replace(self, offset=self.offset + self.gain * known)
+
+    @classmethod
+    def left(cls, rest: Floats, y: Floats) -> Noise:
+        """The same noise everywhere, as it shows in what a fit leaves of the readings y."""
+        sigma = _MAD * float(np.median(np.abs(rest)))
+        return cls.constant(max(sigma, _FLOOR * float(np.ptp(y))))
+
+    @classmethod
+    def constant(cls, sigma: float) -> Noise:
+        """The same standard deviation for all readings."""
+        return cls(offset=sigma**2, floor=sigma**2)
+
+    @classmethod
+    def given(cls, sigma: Floats) -> Noise:
+        """The standard deviation of each reading, shape (n,), as somebody knows it."""
+        return cls(offset=sigma**2, floor=sigma**2, shape_error=0.0)
+
+    def variance(self, expected: Floats, peaks: Floats | float = 0.0) -> Floats:
+        """The variance of readings whose expectation is `expected`, `peaks` of it from peaks."""
+        own = np.maximum(self.gain * expected + self.offset, self.floor)
+        return own + (self.shape_error * peaks) ** 2

@@ -1,0 +1,272 @@
+"""Peaks over several axes on a background: the model, its derivatives, and its fit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from ._models import Floats
+from ._noise import Noise
+from ._solve import solve
+
+__all__ = ["Surface", "SurfaceFit", "fit_surface"]
+
+_LN16 = 4 * math.log(2)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Peaks of one shape on a background, over `axes` axes: how the parameters are laid out.
+
+    First the background at the origin, and its slope along each axis if it is `sloped`. Then for
+    each peak: height, centre per axis, logarithm of the FWHM per axis, for `rotated` peaks one
+    number for each pair of axes, and if `mixed` the Lorentzian fraction of a pseudo-Voigt.
+
+    With u the distances to the centre in FWHM, a peak is a function of ``q = sum(u_i ** 2) + 2 *
+    sum(r_ij * u_i * u_j)``: a Gaussian ``exp(-4 ln2 q)``, a Lorentzian ``1 / (1 + 4 q)``. So the
+    FWHM along an axis is that of a cut through the centre along this axis.
+    """
+
+    axes: int
+    peaks: int
+    sloped: bool = False
+    rotated: bool = False
+    mixed: bool = False
+    lorentzian: float = 0.0
+
+    @property
+    def first(self) -> int:
+        """The index of the first parameter of the first peak."""
+        return 1 + (self.axes if self.sloped else 0)
+
+    @property
+    def each(self) -> int:
+        """How many parameters a peak has."""
+        pairs = self.axes * (self.axes - 1) // 2
+        return 1 + 2 * self.axes + (pairs if self.rotated else 0) + self.mixed
+
+    @property
+    def size(self) -> int:
+        """How many parameters there are."""
+        return self.first + self.peaks * self.each
+
+    def at(self, peak: int) -> slice:
+        """Where the parameters of a peak are."""
+        begin = self.first + peak * self.each
+        return slice(begin, begin + self.each)
+
+    def start(self, background: float, heights: Floats, centers: Floats, fwhms: Floats) -> Floats:
+        """Parameters to begin with: peaks upright, the background flat."""
+        params = np.zeros(self.size)
+        params[0] = background
+        d = self.axes
+        for k in range(self.peaks):
+            peak = params[self.at(k)]
+            peak[0] = heights[k]
+            peak[1 : 1 + d] = centers[k]
+            peak[1 + d : 1 + 2 * d] = np.log(fwhms[k])
+            if self.mixed:
+                peak[-1] = 0.3
+        return params
+
+    def limits(
+        self, low: Floats, high: Floats, narrow: Floats, wide: Floats
+    ) -> tuple[Floats, Floats]:
+        """The lowest and highest parameters, no height being negative.
+
+        `low` and `high` are those of the centres, `narrow` and `wide` those of the FWHMs, each of a
+        shape that broadcasts to (peaks, axes).
+        """
+        least, most = np.full(self.size, -np.inf), np.full(self.size, np.inf)
+        shape = self.peaks, self.axes
+        d = self.axes
+        for limit, centers, fwhms, sign in ((least, low, narrow, -1), (most, high, wide, 1)):
+            centers = np.broadcast_to(centers, shape)
+            logs = np.log(np.broadcast_to(fwhms, shape))
+            for k in range(self.peaks):
+                peak = limit[self.at(k)]
+                peak[1 : 1 + d] = centers[k]
+                peak[1 + d : 1 + 2 * d] = logs[k]
+                # Beyond this the form may have no centre: it is positive for |r| < 1 / (d - 1).
+                peak[1 + 2 * d :] = sign * 0.9 / (d - 1)
+                if self.mixed:
+                    peak[-1] = 0.0 if sign < 0 else 1.0
+        for k in range(self.peaks):
+            least[self.at(k).start] = 0.0
+        return least, most
+
+    def evaluate(self, params: Floats, points: Floats) -> tuple[Floats, Floats, Floats]:
+        """The peaks alone and all, shape (n,), and derivatives, shape (n, parameters)."""
+        d = self.axes
+        jacobian = np.empty((self.size, len(points)))
+        jacobian[0] = 1.0
+        under = np.full(len(points), params[0])
+        if self.sloped:
+            jacobian[1 : 1 + d] = points.T
+            under += points @ params[1 : 1 + d]
+        peaks = np.zeros(len(points))
+        for k in range(self.peaks):
+            where = self.at(k)
+            peaks += self._peak(params[where], points, jacobian[where])
+        return peaks, peaks + under, jacobian.T
+
+    def _peak(self, params: Floats, points: Floats, jacobian: Floats) -> Floats:
+        d = self.axes
+        height = params[0]
+        widths = np.exp(params[1 + d : 1 + 2 * d])
+        u = ((points - params[1 : 1 + d]) / widths).T
+        q = (u * u).sum(axis=0)
+        half_dq = u
+        pairs = [(i, j) for i in range(d) for j in range(i)] if self.rotated else []
+        if pairs:
+            half_dq = u.copy()
+            for k, (i, j) in enumerate(pairs):
+                r = params[1 + 2 * d + k]
+                q = q + 2 * r * u[i] * u[j]
+                half_dq[i] += r * u[j]
+                half_dq[j] += r * u[i]
+        eta = params[-1] if self.mixed else self.lorentzian
+        gauss = np.exp(-_LN16 * q)
+        shape, fall = gauss, _LN16 * gauss
+        if self.mixed or eta:
+            lorentz = 1 / (1 + 4 * q)
+            shape = eta * lorentz + (1 - eta) * gauss
+            fall = (1 - eta) * fall + 4 * eta * lorentz * lorentz
+            if self.mixed:
+                jacobian[-1] = height * (lorentz - gauss)
+        steep = 2 * height * fall
+        jacobian[0] = shape
+        jacobian[1 : 1 + d] = steep * half_dq / widths[:, None]
+        jacobian[1 + d : 1 + 2 * d] = steep * half_dq * u
+        for k, (i, j) in enumerate(pairs):
+            jacobian[1 + 2 * d + k] = -steep * u[i] * u[j]
+        return height * shape
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceFit:
+    """A surface fitted to points: parameters, their covariance, and how well it fits.
+
+    `covariance` is for noise of the size that was assumed, as are `residuals`, which are in
+    standard deviations, shape (n,); `peaks` is what of the surface at the points are peaks.
+    """
+
+    surface: Surface
+    params: Floats
+    covariance: Floats
+    residuals: Floats
+    peaks: Floats
+
+    @property
+    def chi_squared(self) -> float:
+        """The sum of the squared residuals."""
+        return float(self.residuals @ self.residuals)
+
+    @property
+    def freedom(self) -> int:
+        """How many points there are more than parameters."""
+        return len(self.residuals) - self.surface.size
+
+    def level(self, place: Floats) -> float:
+        """The background at a place."""
+        slopes = self.params[1 : self.surface.first]
+        return float(self.params[0] + (place @ slopes if len(slopes) else 0.0))
+
+    def height(self, peak: int) -> tuple[float, float]:
+        """The height of a peak and its error."""
+        at = self.surface.at(peak).start
+        return float(self.params[at]), math.sqrt(max(self.covariance[at, at], 0.0))
+
+    def center(self, peak: int) -> tuple[Floats, Floats]:
+        """The centre of a peak and its errors, one number for each axis."""
+        at = self.surface.at(peak).start + 1
+        return self._of(slice(at, at + self.surface.axes))
+
+    def fwhm(self, peak: int) -> tuple[Floats, Floats]:
+        """The FWHM of a peak and its errors, one number for each axis."""
+        at = self.surface.at(peak).start + 1 + self.surface.axes
+        logs, errors = self._of(slice(at, at + self.surface.axes))
+        return np.exp(logs), np.exp(logs) * errors
+
+    def _of(self, where: slice) -> tuple[Floats, Floats]:
+        return self.params[where], np.sqrt(np.maximum(np.diag(self.covariance)[where], 0.0))
+
+
+class _Sampled:
+    """A surface at given points, and what is known beforehand as if it had been measured."""
+
+    def __init__(self, surface: Surface, points: Floats, held: Any) -> None:
+        self._surface = surface
+        self._points = points
+        self._held = held
+
+    def evaluate(self, params: Floats) -> tuple[Floats, Floats, Floats]:
+        peaks, values, jacobian = self._surface.evaluate(params, self._points)
+        held = self._held
+        if not len(held):
+            return peaks, values, jacobian
+        rows = np.zeros((len(held), self._surface.size))
+        rows[np.arange(len(held)), held] = 1.0
+        return (
+            np.concatenate([peaks, np.zeros(len(held))]),
+            np.concatenate([values, params[held]]),
+            np.concatenate([jacobian, rows]),
+        )
+
+
+def fit_surface(
+    surface: Surface,
+    points: Floats,
+    values: Floats,
+    noise: Noise,
+    start: Floats,
+    limits: tuple[Floats, Floats],
+    *,
+    expected: Floats | None = None,
+    spread: Floats | None = None,
+    sigma: Floats | None = None,
+    rounds: int = 20,
+) -> SurfaceFit:
+    """Fit a surface by least squares, weights from the model.
+
+    Parameters
+    ----------
+    surface
+        What is fitted.
+    points, values
+        Where and what was measured, shapes (n, axes) and (n,).
+    noise
+        The noise of `values`; `sigma`, shape (n,), takes its place.
+    start, limits
+        Parameters to begin with, and the lowest and highest of each.
+    expected, spread
+        What is known of the parameters beforehand and how well; `spread` is infinite where nothing
+        is. They keep the fit of a few points from running away.
+    rounds
+        At most so many steps are made.
+    """
+    n = len(values)
+    held = np.empty(0, dtype=np.intp)
+    known = known_variance = np.empty(0)
+    if expected is not None and spread is not None:
+        held = np.flatnonzero(np.isfinite(spread))
+        known, known_variance = expected[held], spread[held] ** 2
+
+    def variance(curve: Floats, peaks: Floats) -> Floats:
+        own = sigma**2 if sigma is not None else noise.variance(curve[:n], peaks[:n])
+        return np.concatenate([own, known_variance])
+
+    solution = solve(
+        cast(Any, _Sampled(surface, points, held)),
+        np.concatenate([values, known]),
+        start,
+        *limits,
+        variance,
+        rounds=rounds,
+    )
+    peaks = surface.evaluate(solution.parameters, points)[0]
+    residuals = (values - solution.curve[:n]) / np.sqrt(solution.variance[:n])
+    return SurfaceFit(surface, solution.parameters, solution.covariance, residuals, peaks)

@@ -1,0 +1,315 @@
+"""The signal as a sum of peaks on a background, as far as it is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from bluesky_zarr.peaks._fit import fit_shape
+from bluesky_zarr.peaks._models import Model
+from bluesky_zarr.peaks._noise import Noise
+from bluesky_zarr.peaks._solve import Solution
+
+__all__ = ["Explanation", "Floats", "Group", "Spot"]
+
+Floats = npt.NDArray[np.float64]
+
+_LN16 = 4 * math.log(2)
+#: More peaks than this are not fitted all at once: that takes time with the cube of their number.
+_MOST_TOGETHER = 6
+
+
+@dataclass(eq=False)
+class Spot:
+    """A peak while it is being resolved: what is known of it, and what became of it."""
+
+    center: float
+    fwhm: float
+    height: float
+    significance: float
+    prominence: float
+    center_error: float = math.nan
+    fwhm_error: float = math.nan
+    height_error: float = math.nan
+    level: float = math.nan
+    shape: str = "gaussian"
+    fraction: float = 0.5
+    #: Chi-squared per degree of freedom around it, and by how much errors grow for it.
+    misfit: float = math.nan
+    scale: float = 1.0
+    #: The height that made it believed, whether as a clear maximum, and the uncertainty of the
+    #: centre before the first fit.
+    first: float = 0.0
+    clear: bool = False
+    uncertain: float = 0.0
+    #: Whether there are readings enough for a fit, and whether there was one.
+    ready: bool = False
+    fitted: bool = False
+    #: How often it got points, and how often the readings did not bear it out.
+    rounds: int = 0
+    doubts: int = 0
+    asked: bool = False
+    approved: bool = False
+    #: Too wide for a peak, or with its top outside.
+    background: bool = False
+    #: Two peaks that turned out to be one: not to be split again.
+    whole: bool = False
+    #: Another shape that may be as good, among how many readings it was judged, and how often
+    #: points were taken to tell.
+    rival: Spot | None = None
+    judged: int = 0
+    settled: int = 0
+
+    def curve(self, x: Floats) -> Floats:
+        """The peak alone."""
+        squared = ((x - self.center) / self.fwhm) ** 2
+        curve = np.exp(-_LN16 * squared)
+        if self.shape != "gaussian":
+            tails = 1.0 / (1.0 + 4.0 * squared)
+            curve += (1.0 if self.shape == "lorentzian" else self.fraction) * (tails - curve)
+        return self.height * curve
+
+
+@dataclass(eq=False)
+class Group:
+    """Peaks that are fitted together, and the fit."""
+
+    spots: list[Spot]
+    inside: npt.NDArray[np.bool_]
+    model: Model
+    solution: Solution
+    #: What the fit leaves of the readings, and the curve of other peaks that was taken as known.
+    rest: Floats
+    others: Floats | float = 0.0
+
+    def near(self, spot: Spot, reach: float = 1.5) -> npt.NDArray[np.bool_]:
+        """Which readings of the fit are on a peak."""
+        return np.abs(self.model.x - spot.center) <= reach * spot.fwhm
+
+
+@dataclass(eq=False)
+class Explanation:
+    """All readings along the axis, and the peaks that account for them.
+
+    One fit of all peaks on one straight background, as long as the readings beside the peaks agree
+    with that; otherwise one fit for each group of neighbours, on a straight line of its own.
+    """
+
+    narrowest: float
+    span: float
+    x: Floats = field(default_factory=lambda: np.empty(0))
+    y: Floats = field(default_factory=lambda: np.empty(0))
+    noise: Noise = field(default_factory=Noise)
+    groups: list[Group] = field(default_factory=list)
+    peaks: Floats = field(default_factory=lambda: np.empty(0))
+    degree: int = 0
+    curved: bool = False
+    bent: Group | None = None
+    step: float = 0.0
+    ignored: set[tuple[float, float]] = field(default_factory=set)
+    _count: int = -1
+
+    def read(self, x: Floats, y: Floats) -> None:
+        """Take the readings, in any order."""
+        order = np.argsort(x, kind="stable")
+        self.x, self.y = x[order], y[order]
+        if self.ignored:
+            kept = [pair not in self.ignored for pair in zip(self.x, self.y, strict=True)]
+            self.x, self.y = self.x[kept], self.y[kept]
+        if not self.step:
+            self.step = float(np.median(np.diff(self.x))) if x.size > 1 else self.span
+            self.noise = Noise.of(self.y)
+        self.peaks = np.zeros(self.x.size)
+
+    def ignore(self, at: int) -> None:
+        """Leave out one reading from now on: nothing beside it agrees with it."""
+        self.ignored.add((self.x[at], self.y[at]))
+        self.read(self.x, self.y)
+
+    def fit(self, spots: list[Spot], *, afresh: bool = False) -> None:
+        """Fit all peaks anew; `afresh` with nothing taken over of the background."""
+        self.groups = []
+        self.peaks = np.zeros(self.x.size)
+        if afresh or len(spots) != self._count:
+            # With other peaks the rest may be straight after all.
+            self._count, self.degree, self.curved = len(spots), 0, False
+        spots = sorted(spots, key=lambda spot: spot.center)
+        if len(spots) > _MOST_TOGETHER:
+            self.curved, self.degree = True, 1
+        if not self.curved:
+            every = np.ones(self.x.size, dtype=bool)
+            while self.degree < 2:
+                group = self.bent = self.fit_group(spots, every)
+                if self._agrees(group):
+                    group = self._sloping(spots, group)
+                    self._settle([group])
+                    self._sharpen(group)
+                    return
+                self.degree += 1
+            self.degree = 1
+            self.curved = True
+        self._settle([self.fit_group(*part) for part in self._parts(spots)])
+
+    def _sloping(self, spots: list[Spot], level: Group) -> Group:
+        """A fit with a sloping background, if one with a level one is poor and this is better.
+
+        A peak that covers most of the range leaves few readings beside it to tell.
+        """
+        free = level.model.x.size - level.model.size
+        chi_squared = level.solution.chi_squared
+        if self.degree or free < 2 or chi_squared < free + 3 * math.sqrt(2 * free):
+            return level
+        self.degree = 1
+        sloping = self.fit_group(spots, level.inside)
+        if sloping.solution.chi_squared < chi_squared - 10:
+            return sloping
+        self.degree = 0
+        return level
+
+    def _parts(self, spots: list[Spot]) -> list[tuple[list[Spot], npt.NDArray[np.bool_], Floats]]:
+        """Neighbours that overlap, the readings around them, and the other peaks there."""
+        parts: list[list[Spot]] = []
+        for spot in spots:
+            last = parts[-1][-1] if parts else None
+            if last and spot.center - last.center < 1.3 * (spot.fwhm + last.fwhm):
+                parts[-1].append(spot)
+            else:
+                parts.append([spot])
+        curves = [sum((spot.curve(self.x) for spot in part), np.zeros(1)) for part in parts]
+        every = sum(curves, np.zeros(self.x.size))
+        found = []
+        for part, own in zip(parts, curves, strict=True):
+            low = min(spot.center - max(3 * spot.fwhm, 6 * self.step) for spot in part)
+            high = max(spot.center + max(3 * spot.fwhm, 6 * self.step) for spot in part)
+            inside = (self.x >= low) & (self.x <= high)
+            if np.count_nonzero(inside) < 3 * len(part) + 1:
+                # So few readings around do not even tell the background.
+                inside = np.ones(self.x.size, dtype=bool)
+            found.append((part, inside, (every - own)[inside]))
+        return found
+
+    def fit_group(
+        self,
+        spots: list[Spot],
+        inside: npt.NDArray[np.bool_],
+        others: Floats | float = 0.0,
+    ) -> Group:
+        """Fit some peaks to some of the readings, the curve of other peaks being known."""
+        x, y = self.x[inside], self.y[inside] - others
+        degree = self.degree if x.size >= 3 * len(spots) + 4 else 0
+        model = Model(x, [spot.shape for spot in spots], degree)
+        noise = self.noise.above(others) if isinstance(others, np.ndarray) else self.noise
+        solution = fit_shape(
+            model,
+            y,
+            noise,
+            np.array([spot.center for spot in spots]),
+            np.array([spot.fwhm for spot in spots]),
+            np.array([spot.height for spot in spots]),
+            np.array([spot.fraction for spot in spots]),
+            fwhm_limits=(
+                np.array([(0.25 if spot.clear else 0.6) * self.narrowest for spot in spots]),
+                2 * self.span,
+            ),
+            expected_fwhm=(self.narrowest, 0.15),
+        )
+        return Group(spots, inside, model, solution, y - solution.curve, others)
+
+    def _sharpen(self, group: Group) -> None:
+        """Learn the noise from what the fit leaves, where nothing else tells it."""
+        free = group.model.x.size - group.model.size
+        if not self.noise.counts and free >= 15:
+            self.noise = Noise.left(group.rest * math.sqrt(group.model.x.size / free), self.y)
+
+    @property
+    def straight(self) -> bool:
+        """Whether one fit on a straight background describes all readings."""
+        return len(self.groups) == 1 and not self.curved
+
+    def group(self, spot: Spot) -> Group:
+        """The fit that a peak belongs to."""
+        return next(group for group in self.groups if spot in group.spots)
+
+    def _agrees(self, group: Group) -> bool:
+        """Whether the readings beside the peaks lie on the background of the fit."""
+        m = group.model.count
+        centers = group.solution.parameters[:m]
+        fwhms = np.exp(group.solution.parameters[m : 2 * m])
+        beside = np.all(np.abs(self.x[:, None] - centers) > 1.5 * fwhms, axis=1)
+        count = int(beside.sum())
+        if count < 4:
+            return True
+        rest = group.rest[beside] / np.sqrt(group.solution.variance[beside])
+        if not self.degree:
+            x = self.x[beside] - self.x[beside].mean()
+            if abs(float(rest @ x)) > 3.5 * math.sqrt(float(x @ x)):
+                return False
+        return float(rest @ rest) < count + 4 * math.sqrt(2 * count)
+
+    def stands(self, group: Group, spot: Spot, least: float | None = None) -> bool:
+        """Whether the readings on a peak lie above those on both sides of it.
+
+        The fit of a step or of a curved background may need a peak where there is none. Readings
+        that leave it open do not speak against it, unless `least` says by how many standard
+        deviations they have to be above.
+        """
+        x = group.model.x
+        rest = group.rest + spot.curve(x) + group.model.background(group.solution.parameters)
+        t = (x - spot.center) / spot.fwhm
+        top = np.abs(t) <= 0.4
+        if not top.any():
+            return True
+        height = float(rest[top].mean())
+        variance = float(group.solution.variance[top].mean()) / int(top.sum())
+        for side, end in ((-t, x[0]), (t, x[-1])):
+            beside = (side >= 0.75) & (side <= 2.0)
+            if not beside.any():
+                if abs(end - spot.center) > 0.75 * spot.fwhm:
+                    continue
+                beside = side > 0.4
+                if not beside.any():
+                    # At the limit of the axis the fit alone can tell that the top is inside.
+                    if abs(end - spot.center) > 3 * spot.center_error:
+                        continue
+                    return False
+            drop = height - float(rest[beside].mean())
+            spread = variance + float(group.solution.variance[beside].mean()) / int(beside.sum())
+            if drop + 1.5 * math.sqrt(spread) < 0.25 * spot.height + 1e-12:
+                return False
+            if least is not None and drop < least * math.sqrt(spread):
+                return False
+        return True
+
+    def _settle(self, groups: list[Group]) -> None:
+        self.groups = groups
+        for group in groups:
+            m = group.model.count
+            p = group.solution.parameters
+            errors = np.sqrt(np.maximum(np.diagonal(group.solution.covariance), 0.0))
+            under = group.model.at(p[:m]).background(p)
+            fractions = group.model.fractions(p)
+            self.peaks += group.model.at(self.x).evaluate(p)[0]
+            weighted = group.rest**2 / group.solution.variance
+            for k, spot in enumerate(group.spots):
+                if not spot.ready:
+                    continue
+                spot.center = float(p[k])
+                spot.fwhm = float(np.exp(p[m + k]))
+                spot.height = float(p[2 * m + k])
+                near = group.near(spot)
+                degrees = int(near.sum()) - 3
+                spot.misfit = float(weighted[near].sum()) / degrees if degrees > 0 else math.nan
+                # What chance alone explains leaves the errors as they are.
+                spot.scale = 1.0
+                if degrees > 0 and spot.misfit > 1 + 2 * math.sqrt(2 / degrees):
+                    spot.scale = math.sqrt(spot.misfit)
+                scale = spot.scale
+                spot.center_error = scale * float(errors[k])
+                spot.fwhm_error = scale * spot.fwhm * float(errors[m + k])
+                spot.height_error = scale * float(errors[2 * m + k])
+                spot.fraction = float(fractions[k])
+                spot.level = float(under[k])
+                spot.fitted = True

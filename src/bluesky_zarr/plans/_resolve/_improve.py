@@ -1,0 +1,184 @@
+"""Other explanations where a fit does not describe the readings: another shape, or two peaks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from bluesky_zarr.peaks._models import SHAPES
+
+from ._explain import Explanation, Floats, Group, Spot
+
+__all__ = ["improve", "reshape"]
+
+#: Standard deviations by which the chi-squared of a peak is too large: for another shape to be
+#: tried, and for two peaks.
+_SUSPICIOUS, _WRONG = 2.0, 3.0
+#: By how much the criterion has to be better: for another shape, and for two peaks.
+_SHAPE, _PAIR = 5.0, 12.0
+#: How near the criterion of a shape has to be for it to be a rival, and how far is too far.
+_RIVAL, _FAR = 4.0, 30.0
+
+
+def improve(known: Explanation, spots: list[Spot]) -> None:
+    """Take another shape or a pair of peaks where they describe the readings much better.
+
+    New peaks are added to `spots`.
+    """
+    _merge(known, spots)
+    for spot in list(spots):
+        if not spot.ready or spot.fwhm > 0.5 * known.span:
+            continue
+        if _surprise(known.group(spot), spot) > _SUSPICIOUS:
+            reshape(known, spots, spot)
+            if _surprise(known.group(spot), spot) > _WRONG and not spot.whole:
+                _split(known, spots, spot)
+
+
+def reshape(known: Explanation, spots: list[Spot], spot: Spot) -> Spot | None:
+    """Take the shape that describes a peak best, and return it in one that may be as good."""
+    if spot.judged == known.x.size:
+        return spot.rival
+    spot.judged, spot.rival = known.x.size, None
+    group = known.group(spot)
+    others = _others(group, spot)
+    single = group if len(group.spots) == 1 else known.fit_group([spot], group.inside, others)
+    tried = [(_criterion(single) - _SHAPE, spot.shape, single)]
+    for name in SHAPES:
+        if name == spot.shape:
+            continue
+        trial = known.fit_group([replace(spot, shape=name)], group.inside, others)
+        tried.append((_criterion(trial), name, trial))
+        # What lies between two shapes is not tried where one fits and the other is far off.
+        if abs(tried[1][0] - tried[0][0]) > _FAR and _surprise(group, spot) < 1:
+            break
+    tried.sort(key=lambda fit: fit[0])
+    (best, shape, _), (second, name, rival) = tried[:2]
+    if shape != spot.shape:
+        spot.shape = shape
+        # Another shape may need no other background.
+        known.fit(spots, afresh=True)
+    if second > best + _SHAPE + _RIVAL:
+        return None
+    p = rival.solution.parameters
+    spot.rival = replace(
+        spot,
+        shape=name,
+        center=float(p[0]),
+        fwhm=float(np.exp(p[1])),
+        height=float(p[2]),
+        fraction=float(rival.model.fractions(p)[0]),
+        level=float(rival.model.at(p[:1]).background(p)[0]),
+    )
+    return spot.rival
+
+
+def _merge(known: Explanation, spots: list[Spot]) -> None:
+    """Take pairs for one peak again whose better fit has turned out to be that of one."""
+    for group in list(known.groups):
+        for one, other in pairwise(sorted(group.spots, key=lambda spot: spot.center)):
+            if not (one.fitted and other.fitted) or _distinct(group, one, other):
+                continue
+            low, high = sorted((one, other), key=lambda spot: spot.height)
+            spots.remove(low)
+            high.whole = True
+            high.fwhm = abs(other.center - one.center) + 0.5 * (one.fwhm + other.fwhm)
+            known.fit(spots)
+            return
+
+
+def _distinct(group: Group, one: Spot, other: Spot) -> bool:
+    """Whether a curve has two maxima, or almost; what has one only is one peak."""
+    apart = abs(other.center - one.center)
+    if apart > 1.1 * 0.5 * (one.fwhm + other.fwhm) or 3 * one.fwhm < other.fwhm:
+        return True
+    if 3 * other.fwhm < one.fwhm:
+        return True
+    line = np.linspace(one.center, other.center, 21)
+    curve = group.model.at(line).evaluate(group.solution.parameters)[0]
+    return bool(curve.min() < 0.97 * min(curve[0], curve[-1]))
+
+
+def _surprise(group: Group, spot: Spot) -> float:
+    """Chi-squared around a peak, as standard deviations of a normal.
+
+    E. B. Wilson and M. M. Hilferty, Proc. Natl. Acad. Sci. 17, 684 (1931).
+    """
+    near = group.near(spot, 2.0)
+    degrees = int(near.sum()) - 3
+    if degrees < 1:
+        return 0.0
+    chi_squared = float((group.rest[near] ** 2 / group.solution.variance[near]).sum())
+    part = 2 / (9 * degrees)
+    return ((chi_squared / degrees) ** (1 / 3) - (1 - part)) / math.sqrt(part)
+
+
+def _others(group: Group, spot: Spot) -> Floats:
+    """The curve of the other peaks of a group, and of those that the group took as known."""
+    solution = group.solution
+    known = group.others if isinstance(group.others, np.ndarray) else 0.0
+    under = group.model.background(solution.parameters)
+    return solution.curve - under - spot.curve(group.model.x) + known
+
+
+def _criterion(group: Group) -> float:
+    return group.solution.chi_squared + math.log(group.model.x.size) * group.model.size
+
+
+def _split(known: Explanation, spots: list[Spot], spot: Spot) -> None:
+    group = known.group(spot)
+    others = _others(group, spot)
+    single = known.fit_group([spot], group.inside, others)
+    near = np.flatnonzero(group.near(spot, 2.0))
+    highest = near[np.argmax(group.rest[near] / np.sqrt(group.solution.variance[near]))]
+    best, pair = _criterion(single) - _PAIR, None
+    for shape in dict.fromkeys(("gaussian", spot.shape)):
+        whole = replace(spot, shape=shape)
+        left = replace(whole, center=spot.center - 0.4 * spot.fwhm, fwhm=0.55 * spot.fwhm)
+        right = replace(left, center=spot.center + 0.4 * spot.fwhm)
+        height = max(float(group.rest[highest]), 0.05 * spot.height)
+        beside = replace(whole, center=float(group.model.x[highest]), height=height)
+        for two in ([left, right], [whole, beside]):
+            trial = known.fit_group(two, group.inside, others)
+            criterion = _criterion(trial)
+            if criterion < best and _two_peaks(known, trial, single, spot):
+                best, pair = criterion, two
+        if pair is not None:
+            break
+    if pair is None:
+        return
+    pair.sort(key=lambda one: -one.height)
+    # The stronger one goes on as the peak that it was.
+    for name in ("center", "fwhm", "height", "shape", "fraction"):
+        setattr(spot, name, getattr(pair[0], name))
+    new = replace(pair[1], rounds=0, asked=False, approved=False, fitted=False)
+    new.prominence, new.uncertain, new.ready = new.height, 0.0, True
+    spots.append(new)
+    known.fit(spots)
+
+
+def _two_peaks(known: Explanation, group: Group, single: Group, whole: Spot) -> bool:
+    """Whether a fit of two is one of two peaks, not of one of another shape."""
+    p = group.solution.parameters
+    errors = np.sqrt(np.maximum(np.diagonal(group.solution.covariance), 0.0))
+    centers, fwhms, heights = p[:2], np.exp(p[2:4]), p[4:6]
+    if not (
+        fwhms.min() > 0.6 * known.narrowest
+        and fwhms.max() < 1.3 * whole.fwhm
+        and np.abs(centers - whole.center).max() < 1.5 * whole.fwhm
+        and heights.min() > 0.08 * heights.max()
+        and np.all(heights > 4 * errors[4:6])
+    ):
+        return False
+    for k, spot in enumerate(group.spots):
+        spot.center, spot.fwhm, spot.height = centers[k], fwhms[k], heights[k]
+    if not _distinct(group, *group.spots):
+        return False
+    # A pair that describes the readings no better than badly is another formula, not two peaks.
+    bad = _surprise(group, whole) > 2 * _WRONG
+    if bad and group.solution.chi_squared > 0.1 * single.solution.chi_squared:
+        return False
+    return all(known.stands(group, spot) for spot in group.spots)

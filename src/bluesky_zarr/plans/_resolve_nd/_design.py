@@ -1,0 +1,123 @@
+"""Where the next points tell most about peaks: optimal design of experiments."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+
+from bluesky_zarr.peaks._noise import Noise
+from bluesky_zarr.peaks._surface import SurfaceFit
+
+__all__ = ["best_points", "far_from", "in_order"]
+
+Floats = npt.NDArray[np.float64]
+
+#: The least distance of two points on a peak, in FWHMs: nearer ones tell the same.
+_APART = 0.12
+
+
+def best_points(
+    fit: SurfaceFit,
+    noise: Noise,
+    peak: int,
+    tolerance: tuple[float, float],
+    *,
+    most: int,
+    bounds: Floats,
+    taken: Floats,
+    floor: Floats,
+) -> Floats:
+    """Choose points, one after the other, each where it lowers the errors most.
+
+    The error of an estimate after another point with derivatives j is known before it is measured:
+    its covariance C becomes ``C - C j j' C / (1 + j' C j)`` (V. V. Fedorov, Theory of
+    Optimal Experiments, 1972). Choosing ends when all errors are below their tolerance.
+
+    Parameters
+    ----------
+    fit
+        What is known so far.
+    noise
+        The noise of the values to come.
+    peak
+        Which peak of the fit matters.
+    tolerance
+        The errors wanted of the centre and of the FWHM along each axis, as fractions of the FWHM.
+    most
+        At most so many points.
+    bounds
+        Lowest and highest position on each axis, shape (axes, 2).
+    taken
+        Points measured already, shape (n, axes).
+    floor
+        On each axis the least distance between two points.
+
+    Returns
+    -------
+    array
+        The points, shape (k, axes), k <= `most`.
+    """
+    d = fit.surface.axes
+    steps = 11 if d == 2 else 7
+    offsets = np.array(list(itertools.product(np.linspace(-1.0, 1.0, steps), repeat=d)))
+    offsets = offsets[(offsets**2).sum(axis=1) < 1.2]
+    center, widths = fit.center(peak)[0], fit.fwhm(peak)[0]
+    every = np.clip(center + offsets * widths, bounds[:, 0], bounds[:, 1])
+    where = every[:0]
+    spacing = floor
+    # The coarse grid alone may be denser than that on a wide peak.
+    for apart in (_APART, _APART / 2, _APART / 4):
+        if not len(where):
+            spacing = np.maximum(floor, apart * widths)
+            where = every[far_from(every, taken, spacing)]
+    at = fit.surface.at(peak).start
+    weights = np.zeros(fit.surface.size)
+    weights[at + 1 : at + 1 + d] = 1 / (tolerance[0] * widths) ** 2
+    weights[at + 1 + d : at + 1 + 2 * d] = 1 / tolerance[1] ** 2
+    part, curve, jacobian = fit.surface.evaluate(fit.params, where)
+    sensitivity = (jacobian / np.sqrt(noise.variance(curve, part))[:, None]).T
+    covariance = fit.covariance
+    wanted = weights > 0
+    chosen: list[int] = []
+    free = np.ones(len(where), dtype=bool)
+    while len(chosen) < most and free.any():
+        if chosen and (np.diag(covariance)[wanted] * weights[wanted]).max() < 1:
+            break
+        spread = covariance @ sensitivity
+        denominator = 1 + (sensitivity * spread).sum(axis=0)
+        gain = weights[wanted] @ spread[wanted] ** 2 / denominator
+        best = int(np.where(free, gain, -1.0).argmax())
+        chosen.append(best)
+        covariance = covariance - np.outer(spread[:, best], spread[:, best]) / denominator[best]
+        free &= (np.abs(where - where[best]) >= spacing).any(axis=1)
+    return where[chosen]
+
+
+def far_from(points: Floats, taken: Floats, least: Floats) -> npt.NDArray[np.bool_]:
+    """Which points are, on some axis, at least so far from each that is taken; shape (n,)."""
+    if not len(taken):
+        return np.ones(len(points), dtype=bool)
+    close = np.ones((len(points), len(taken)), dtype=bool)
+    for k, gap in enumerate(least):
+        close &= np.abs(points[:, k, None] - taken[:, k]) < gap
+    return np.logical_not(close.any(axis=1))
+
+
+def in_order(points: Floats, start: Floats, scale: Floats) -> Floats:
+    """The points in a short way from `start`: always the nearest of those that are left.
+
+    `scale` is the length on each axis that takes as long as on the others.
+    """
+    left = points / scale
+    at = start / scale
+    order: list[int] = []
+    far = np.zeros(len(points))
+    for _ in range(len(points)):
+        distance = ((left - at) ** 2).sum(axis=1) + far
+        nearest = int(distance.argmin())
+        order.append(nearest)
+        far[nearest] = np.inf
+        at = left[nearest]
+    return points[order]
