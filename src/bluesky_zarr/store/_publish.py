@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_zarr.store._files import fsync_dir, fsync_path
+from bluesky_zarr.store._files import fsync_all, fsync_dir
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._kinds import is_frame_array, is_live, sharding
 from bluesky_zarr.store._length import level
@@ -130,16 +130,14 @@ def publication_steps(
             with ShardFile(path, entry_count(document)) as shard:
                 shard.publish()
             yield f"shard {path.relative_to(store)}"
-    for path in _other_files(store, live):
-        fsync_path(path)
+    fsync_all(_other_files(store, live))
     yield "files synced"
     for key, document in live.items():
         document["codecs"][0]["configuration"].update(_PUBLISHED_INDEX)
         document["attributes"].get("bluesky_zarr", {}).pop("writer", None)
         write_document(store / key, document, sync=True)
         yield f"array {key}"
-    for directory in _directories(store):
-        fsync_dir(directory)
+    fsync_all(_directories(store))
     # The name of the store itself, without which a power cut would leave nothing.
     fsync_dir(store.parent)
     yield "directories synced"

@@ -252,8 +252,9 @@ def locate(
     weight = 1.0 / noise.variance(np.maximum(ys, under), np.maximum(above, 0.0) * 5)
     norm = (curves * curves) @ weight + 1e-12 * weight.max()
     heights = np.maximum(curves @ (weight * above) / norm, 0.0)
-    gain = np.minimum(heights, 4 * max(bump.height, above.max())) ** 2 * norm
     capped = 4 * max(bump.height, float(above.max()))
+    if not capped > 0:
+        return bump.center, 0.5 * (high - low), width, 0.0
     heights = np.minimum(heights, capped)
     gain = 2 * heights * (curves @ (weight * above)) - heights**2 * norm
     chance = np.exp(0.5 * np.minimum(gain - gain.max(), 0.0))

@@ -35,8 +35,9 @@ class Resolve:
        to that (Fisher's information). The next pass takes the points that add most (an A-optimal
        design), as many as the errors asked for need, until they are reached.
 
-    Points of all passes are fitted together, and none is measured twice. A peak wider than half of
-    the range is background, unless `narrowest` is that wide.
+    Points of all passes are fitted together, and none is measured again unless the step floor of
+    the axis leaves no room for others. A peak wider than half of the range, and than three times
+    the narrowest, is background.
 
     Over more axes than one the same ideas are used on a grid.
 
