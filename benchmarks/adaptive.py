@@ -49,7 +49,7 @@ CONTENDERS: dict[str, Contender] = {
     "Learner": peers.learner,
 }
 QUICK_CASES = ("FWHM 5", "doublet 4 apart", "noise only", "2-D 8x12")
-QUICK_SEEDS = 3
+QUICK_SEEDS = 2
 
 SUM_GOAL, MEAN_GOAL, CASE_GOAL = 1100, 97, 95
 WEAK_GOAL, WEAK_EXPOSURES = 80, 150

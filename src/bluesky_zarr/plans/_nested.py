@@ -12,6 +12,7 @@ from scanspec.specs import Spec
 
 from bluesky_zarr.geometry import ScanGeometry, check_depth
 
+from ._flown import FlownLines
 from ._point import Exposure, Mover, settle_times
 
 __all__ = ["nested_scan"]
@@ -26,6 +27,8 @@ def nested_scan(
     motors: Sequence[Movable] = (),
     settle: Mapping[str, float] | None = None,
     per_step: PerStep | None = None,
+    fly: bool = False,
+    exposure: float | None = None,
     md: CustomPlanMetadata | None = None,
 ) -> MsgGenerator[str]:
     """Scan over nested axes, slowest first, and take one event at each point.
@@ -47,6 +50,12 @@ def nested_scan(
     per_step
         Takes the place of one point: ``per_step(detectors, step, pos_cache)`` as in bluesky's own
         scans. It takes exactly one event in stream ``primary``.
+    fly
+        Fly the innermost axis: its motors move with constant speed through each line, and the
+        detectors take the frames of a line by themselves. The line begins and ends half a step
+        outside of its positions, and what the motors need to get to their speed.
+    exposure
+        Seconds for each point of a flown line.
     md
         Metadata for the start document.
 
@@ -58,7 +67,8 @@ def nested_scan(
     Raises
     ------
     ValueError
-        For more than 10 dims, a motor used twice, an axis without a motor, a negative time.
+        For more than 10 dims, a motor used twice, an axis without a motor, a negative time; for
+        devices or positions that cannot be flown.
 
     Examples
     --------
@@ -74,13 +84,20 @@ def nested_scan(
     check_depth(geometry)
     movers = motors_of(spec, motors, geometry)
     waits = settle_times(settle, movers)
+    if exposure is not None and not fly:
+        raise ValueError(f"exposure={exposure} is that of flown lines: give fly=True as well.")
+    if fly and per_step is not None:
+        raise ValueError("per_step is the plan of one point: a flown line has none. Give one.")
+    lines = FlownLines(detectors, geometry, movers, waits, exposure) if fly else None
     step_plan = per_step
     metadata = _metadata(detectors, spec, geometry, movers, per_step, md)
 
     @bpp.stage_decorator([*detectors, *movers.values()])
     @bpp.run_decorator(md=metadata)
     def inner() -> MsgGenerator[Any]:
-        if step_plan is None:
+        if lines is not None:
+            yield from lines()
+        elif step_plan is None:
             yield from _points(detectors, geometry, movers, waits)
         else:
             position_cache: dict[Any, float | None] = dict.fromkeys(movers.values())
