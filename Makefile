@@ -68,7 +68,12 @@ doctest: $(VENV)/.test ## the examples in docstrings and pages
 
 docs: doctest ## for now: the examples in the pages
 
-bench: $(VENV)/.test ## the benchmarks, at their small sizes
+$(VENV)/.bench: $(inputs) | $(bin)/activate
+	@echo "Installing bluesky-zarr[bench] in $(VENV); this takes a minute or two, once"
+	@$(pip) --editable '.[bench]'
+	@touch $(VENV)/.demo $(VENV)/.test $@
+
+bench: $(VENV)/.bench ## the benchmarks, at their small sizes
 	@set -e; for file in $(wildcard benchmarks/*.py); do \
 	    echo "== $$file"; $(python) $$file $(ARGS); \
 	done

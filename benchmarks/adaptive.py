@@ -7,8 +7,8 @@ Each cell is the median of the exposures over the seeds, and the success in perc
 found with its centre within 0.1 FWHM and its width within 20 %, and nothing else reported. Ours and
 bluesky's plans go through a RunEngine with simulated devices, all that give no peaks are analysed
 alike, and peers have the best of their settings for each case. Every number is made anew from the
-name of the case and the seed. The whole table takes about half an hour, most of it for the peers;
-as a part of `make bench` it is --quick.
+name of the case and the seed. The whole table takes most of an hour, nearly all of it for the
+settings of the peers (--only Resolve: a minute); as a part of `make bench` it is --quick.
 """
 
 from __future__ import annotations
@@ -96,13 +96,13 @@ def measured(case: Case, contender: Contender, seeds: Sequence[int]) -> Cell | N
 
 def table(cases: Sequence[Case], contenders: dict[str, Contender], seeds: Sequence[int]) -> None:
     """Measure and print, row by row."""
-    print(f"{'':30}" + "".join(f"{name:>16}" for name in contenders))
+    print(f"{'':30}" + "".join(f"{name:>19}" for name in contenders))
     columns: dict[str, list[Cell]] = {name: [] for name in contenders}
     for case in cases:
         print(f"{case.name:30}", end="", flush=True)
         for name, contender in contenders.items():
             cell = measured(case, contender, seeds)
-            print(f"{'-' if cell is None else str(cell):>16}", end="", flush=True)
+            print(f"{'-' if cell is None else str(cell):>19}", end="", flush=True)
             if cell is not None:
                 columns[name].append(cell)
         print()
@@ -114,7 +114,7 @@ def table(cases: Sequence[Case], contenders: dict[str, Contender], seeds: Sequen
         print(f"{'1-D: sum (mean)':30}", end="")
         for cells in lines.values():
             total = f"{total_of(cells):g} ({mean_of(cells):.0f})"
-            print(f"{total if len(cells) == full else f'of {len(cells)}: {total}':>16}", end="")
+            print(f"{total if len(cells) == full else f'of {len(cells)}: {total}':>19}", end="")
         print()
     for name in (RESOLVE, "Zoom(2)"):
         if columns.get(name):
@@ -188,8 +188,8 @@ def goals(cells: dict[str, Cell], cases: Sequence[Case]) -> None:
     goal(what, worst.overhead < DECISION_GOAL, f"at most {100 * worst.overhead:.1f} %")
 
 
-def left_out(contenders: dict[str, Contender], blop: str | None) -> None:
-    """What of the peers is not compared, and why."""
+def peers_at_hand(contenders: dict[str, Contender], blop: str | None) -> None:
+    """Add blop, take away what is not installed, and say what is not compared, and why."""
     if "Learner" in contenders and importlib.util.find_spec("adaptive") is None:
         del contenders["Learner"]
         print("Left out: python-adaptive (Learner1D, Learner2D): pip install adaptive")
@@ -198,7 +198,9 @@ def left_out(contenders: dict[str, Contender], blop: str | None) -> None:
     else:
         print("Left out: blop, a Bayesian optimizer: pip install 'blop[ax]' (6 GB) in an")
         print("  environment of its own, and give its Python as --blop")
-    print("Left out: bluesky-adaptive 1.0, which has become the same code as blop\n")
+    print("Left out: bluesky-adaptive 1.0, which has become the same code as blop")
+    if {"Learner", "blop"} & set(contenders):
+        print("Learner and blop are stopped by an oracle, as soon as their points give the truth\n")
 
 
 def main() -> None:
@@ -213,12 +215,15 @@ def main() -> None:
     quick = options.quick or "MAKELEVEL" in os.environ
     number = options.seeds or (QUICK_SEEDS if quick else len(SEEDS))
     contenders = {name: CONTENDERS[name] for name in options.only or CONTENDERS}
-    left_out(contenders, options.blop)
+    peers_at_hand(contenders, options.blop)
     first = (HELD_OUT_SEEDS if options.held_out else SEEDS)[0]
     seeds = range(first, first + number)
     parts = [TABLE, HELD_OUT] if options.held_out else [TABLE]
     if options.cases or quick:
-        parts = [[by_name(name) for name in options.cases or QUICK_CASES]]
+        try:
+            parts = [[by_name(name) for name in options.cases or QUICK_CASES]]
+        except KeyError as error:
+            parser.error(error.args[0])
     started = time.perf_counter()
     for cases in parts:
         print(f"Median exposures (success in %) over seeds {seeds[0]} to {seeds[-1]}")

@@ -123,6 +123,15 @@ def test_one_peak_does_not_describe_a_doublet_and_says_so():
     assert fit_peaks(X, y, peaks=[9.3]).chi_squared > 20
 
 
+@pytest.mark.parametrize("shape", ["gaussian", "lorentzian", "pseudo-voigt"])
+def test_a_fit_of_the_wrong_shape_ends_too(shape):
+    x = np.array([0, 16.7, 27.1, 33.3, 41.7, 50, 66.7, 83.3, 100])
+    y = np.array([7, 47, 435, 896, 936, 421, 16, 16, 13])
+    fit = fit_peaks(x, y, peaks=[38.0], shape=shape, background="constant")
+    assert fit.converged
+    assert fit.peaks[0].center == pytest.approx(38.3, abs=0.5)
+
+
 def test_peaks_may_be_the_start():
     y = counts(10 + gaussian(X, 8, 2, 300))
     start = Peak(center=8.4, fwhm=1.0, height=100.0)

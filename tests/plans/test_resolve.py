@@ -76,6 +76,30 @@ def test_long_tails_make_a_lorentzian_not_more_peaks(seed):
     assert done.outcome.peaks[0].shape != "gaussian"
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("scale", [1e-3, 1.0])
+def test_long_tails_of_neighbours_are_no_background(scale, seed):
+    lines = ((7.11, 0.05, 7e6), (7.21, 0.06, 7e6), (7.30, 0.04, 6e6), (7.37, 0.02, 3e6))
+
+    def rate(points):
+        tails = (h / (1 + 4 * ((points[:, 0] - c) / w) ** 2) for c, w, h in lines)
+        return scale * (2.5e6 + sum(tails))
+
+    done = run(Resolve(), line(0.02, 7.0, 7.4), counts(rate, seed))
+    assert_found(done, *((center, fwhm) for center, fwhm, _ in lines))
+    assert len(done.points) < 50
+
+
+def test_a_peak_that_no_curve_describes_is_not_resolved():
+    def rate(points):
+        x = points[:, 0] - 33
+        return 10 + 1e6 * np.exp(-4 * np.log(2) * (x / np.where(x < 0, 2, 5)) ** 2)
+
+    done = run(Resolve(), line(2), counts(rate, 3))
+    assert not any(peak.resolved for peak in done.outcome.peaks)
+    assert "its curve does not describe the readings, chi-squared is " in done.outcome.why
+
+
 @pytest.mark.parametrize("height", [1000, 100_000])
 def test_a_lopsided_peak_is_one_peak(height):
     def rate(points):

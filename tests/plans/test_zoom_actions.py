@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 from ophyd_async.core import init_devices, soft_signal_rw
@@ -147,9 +149,13 @@ def test_a_time_that_is_over_answers(bench, otherwise, points):
 def test_another_client_answers_by_a_signal(bench, word, points):
     with init_devices():
         signal = soft_signal_rw(str, name="ok")
-    bench.RE.subscribe(
-        lambda name, doc: bench.RE.loop.call_later(0.1, lambda: signal.set(word)), "descriptor"
-    )
+
+    async def answer() -> None:
+        while not (await signal.get_value()).startswith("Found 2 peaks"):
+            await asyncio.sleep(0.01)
+        await signal.set(word)
+
+    asyncio.run_coroutine_threadsafe(answer(), bench.RE.loop)
     result = bench.scan(approve=SignalApproval(signal, timeout=20))
     assert result.points == points
     assert bench.store()["decisions"]["approved_by"].values[0] == "signal ok"

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._models import BACKGROUNDS, SHAPES, Floats, Model
-from ._noise import Noise
+from ._noise import Noise, median
 from ._peak import Peak
 from ._solve import Solution, solve
 
@@ -126,43 +126,53 @@ def fit_shape(
     model: Model,
     y: Floats,
     noise: Noise,
-    centers: Floats,
-    fwhms: Floats,
-    heights: Floats,
-    fractions: Floats | None = None,
+    centers: Sequence[float],
+    fwhms: Sequence[float],
+    heights: Sequence[float],
+    fractions: Sequence[float] | None = None,
     *,
-    fwhm_limits: tuple[Floats | float, float] | None = None,
+    fwhm_limits: tuple[Sequence[float], float] | None = None,
     expected_fwhm: tuple[float, float] | None = None,
+    background: Sequence[float] | None = None,
+    rounds: int = 30,
+    hopeless: float = math.inf,
 ) -> Solution:
-    """Fit one model from given centres, widths and heights, each of the shape (peaks,)."""
+    """Fit one model from given centres, widths and heights, each of the shape (peaks,).
+
+    `background` holds its coefficients to start from, as the model has them. `fwhm_limits` are the
+    least for each peak and the largest for all; `expected_fwhm` is what widths are hardly below,
+    and the standard deviation of its logarithm. `rounds` and `hopeless` are those of `solve`.
+    """
     m = model.count
     span = 2 * model.scale
-    low = np.full(model.size, -np.inf)
-    high = np.full(model.size, np.inf)
-    reach = np.maximum(fwhms, 0.02 * span)
-    # A peak whose top is far outside of the readings is not determined by them.
-    low[:m] = np.maximum(centers - reach, model.x.min() - 0.5 * fwhms)
-    high[:m] = np.maximum(np.minimum(centers + reach, model.x.max() + 0.5 * fwhms), low[:m])
-    narrow, wide = fwhm_limits or (span / max(4 * model.x.size, 200), 3 * span)
-    low[m : 2 * m], high[m : 2 * m] = np.log(narrow), math.log(wide)
-    low[2 * m : 3 * m] = -1e-3 * np.abs(heights)
-    start = np.zeros(model.size)
-    start[:m] = centers
-    start[m : 2 * m] = np.log(fwhms)
-    start[2 * m : 3 * m] = heights
-    mixed = slice(3 * m, model.background_at)
-    start[mixed] = 0.5 if fractions is None else fractions[model.mixed]
-    low[mixed], high[mixed] = 0.0, 1.0
-    # The background that goes with these peaks: linear least squares would follow an outlying
-    # reading, the median of what is below does not.
-    rest = y - model.evaluate(start)[0]
-    start[model.background_at] = float(np.median(rest))
+    narrow, wide = fwhm_limits or ([span / max(4 * model.x.size, 200)] * m, 3 * span)
+    lows, highs = [], []
+    for center, fwhm in zip(centers, fwhms, strict=True):
+        reach = max(fwhm, 0.02 * span)
+        # A peak whose top is far outside of the readings is not determined by them.
+        lows.append(max(center - reach, model.low - 0.5 * fwhm))
+        highs.append(max(min(center + reach, model.high + 0.5 * fwhm), lows[-1]))
+    logs = [math.log(fwhm) for fwhm in fwhms]
+    given = [0.5 if fractions is None else fractions[k] for k in model.mixed]
+    flat = background or [0.0] * (model.degree + 1)
+    start = np.array([*centers, *logs, *heights, *given, *flat])
+    lows += [math.log(least) for least in narrow]
+    lows += [-1e-3 * abs(height) for height in heights]
+    highs += [math.log(wide)] * m + [math.inf] * m
+    low = np.array(lows + [0.0] * len(given) + [-math.inf] * len(flat))
+    high = np.array(highs + [1.0] * len(given) + [math.inf] * len(flat))
+    if background is None:
+        # That which goes with these peaks: linear least squares would follow an outlying reading,
+        # the median of what is below does not.
+        start[model.background_at] = median(y - model.evaluate(start)[0])
     pull = None
-    if expected_fwhm is not None:
+    if expected_fwhm is not None and m:
         value, spread = expected_fwhm
         pull = np.full(model.size, -1e300), np.zeros(model.size)
         pull[0][m : 2 * m], pull[1][m : 2 * m] = math.log(value), spread**-2
-    return solve(model, y, start, low, high, noise.variance, pull=pull)
+    return solve(
+        model, y, start, low, high, noise.variance, pull=pull, rounds=rounds, hopeless=hopeless
+    )
 
 
 def _checked(
@@ -192,16 +202,18 @@ def _checked(
     return at, readings, Noise.given(np.broadcast_to(given, at.shape))
 
 
-def _start(x: Floats, y: Floats, peaks: Sequence[Peak | float]) -> tuple[Floats, Floats, Floats]:
+def _start(
+    x: Floats, y: Floats, peaks: Sequence[Peak | float]
+) -> tuple[Sequence[float], Sequence[float], Sequence[float]]:
     """Centres, widths and heights to start from; what is not given is read off the points."""
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
     under = float(np.median(np.partition(y, y.size // 2)[: y.size // 2 + 1]))
-    rows = []
+    rows: list[tuple[float, float, float]] = []
     for peak in peaks:
         if isinstance(peak, Peak):
             (center,), (fwhm,) = peak.centers, peak.fwhms
-            rows.append((center, fwhm, peak.height))
+            rows.append((float(center), float(fwhm), float(peak.height)))
             continue
         top = int(np.argmin(np.abs(x - peak)))
         height = max(float(y[top]) - under, 1e-3 * float(np.ptp(y)), 1e-300)
@@ -210,7 +222,7 @@ def _start(x: Floats, y: Floats, peaks: Sequence[Peak | float]) -> tuple[Floats,
         start = x[left[-1]] if left.size else 2 * peak - x[right[0]] if right.size else x[0]
         stop = x[right[0]] if right.size else 2 * peak - x[left[-1]] if left.size else x[-1]
         rows.append((float(peak), max(float(stop - start) / 2, float(np.ptp(x)) / x.size), height))
-    centers, fwhms, heights = np.array(rows, dtype=np.float64).T
+    centers, fwhms, heights = zip(*rows, strict=True)
     return centers, fwhms, heights
 
 
@@ -223,7 +235,6 @@ def _described(model: Model, solution: Solution, *, unknown_noise: bool) -> Fit:
     scale = math.sqrt(reduced if unknown_noise else max(reduced, 1.0)) if degrees > 0 else 1.0
     errors = scale * np.sqrt(np.maximum(np.diagonal(solution.covariance), 0.0))
     fwhms = np.exp(p[m : 2 * m])
-    under = model.at(p[:m]).background(p)
     fractions = model.fractions(p)
     peaks = tuple(
         Peak(
@@ -233,7 +244,7 @@ def _described(model: Model, solution: Solution, *, unknown_noise: bool) -> Fit:
             center_error=float(errors[k]),
             fwhm_error=float(fwhms[k] * errors[m + k]),
             height_error=float(errors[2 * m + k]),
-            background=float(under[k]),
+            background=float(model.background(p, float(p[k]))),
             shape=model.shapes[k],
             mixing=float(fractions[k]) if k in model.mixed else math.nan,
             chi_squared=reduced,

@@ -17,7 +17,7 @@ SHAPES = ("gaussian", "lorentzian", "pseudo-voigt")
 #: Degree of the polynomial under the peaks, by name.
 BACKGROUNDS = {"constant": 0, "linear": 1, "quadratic": 2}
 
-_LN16 = 4 * math.log(2)
+_SQRT_LN16 = math.sqrt(4 * math.log(2))
 
 
 class Model:
@@ -33,15 +33,13 @@ class Model:
     def __init__(self, x: Floats, shapes: Sequence[str], degree: int) -> None:
         self.shapes = tuple(shapes)
         self.count = len(self.shapes)
-        low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
-        self.origin = (low + high) / 2
-        self.scale = (high - low) / 2 or 1.0
+        self.low, self.high = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
+        self.origin = (self.low + self.high) / 2
+        self.scale = (self.high - self.low) / 2 or 1.0
         self.degree = degree
-        self.mixed = np.flatnonzero([shape == "pseudo-voigt" for shape in self.shapes])
-        self.background_at = 3 * self.count + self.mixed.size
+        self.mixed = [k for k, shape in enumerate(self.shapes) if shape == "pseudo-voigt"]
+        self.background_at = 3 * self.count + len(self.mixed)
         self.size = self.background_at + degree + 1
-        self._fixed = np.array([float(shape == "lorentzian") for shape in self.shapes])
-        self._tails = bool(self.mixed.size or self._fixed.any())
         self._take(x)
 
     def at(self, x: Floats) -> Model:
@@ -53,45 +51,114 @@ class Model:
 
     def _take(self, x: Floats) -> None:
         self.x = x
-        self._basis = np.empty((x.size, self.degree + 1))
-        self._basis[:, 0] = 1.0
-        if self.degree:
-            self._basis[:, 1] = (x - self.origin) / self.scale
-            for power in range(2, self.degree + 1):
-                self._basis[:, power] = self._basis[:, power - 1] * self._basis[:, 1]
+        self._powers = [(x - self.origin) / self.scale] if self.degree else []
+        for _ in range(1, self.degree):
+            self._powers.append(self._powers[-1] * self._powers[0])
 
-    def fractions(self, parameters: Floats) -> Floats:
+    def fractions(self, parameters: Floats) -> list[float]:
         """The Lorentzian fraction of each peak."""
-        fractions = self._fixed.copy()
-        fractions[self.mixed] = parameters[3 * self.count : self.background_at]
+        fractions = [float(shape == "lorentzian") for shape in self.shapes]
+        for k, at in enumerate(self.mixed):
+            fractions[at] = float(parameters[3 * self.count + k])
         return fractions
 
-    def background(self, parameters: Floats) -> Floats:
-        """The curve without its peaks, shape (n,)."""
-        return self._basis @ parameters[self.background_at :]
+    def background(self, parameters: Floats, x: Floats | float) -> Floats | float:
+        """The curve without its peaks at some positions."""
+        lowest, *higher = parameters[self.background_at :].tolist()
+        if not higher:
+            return lowest
+        u = (x - self.origin) / self.scale
+        return lowest + u * (higher[0] if len(higher) == 1 else higher[0] + u * higher[1])
 
     def evaluate(self, parameters: Floats) -> tuple[Floats, Floats, Floats]:
         """The peaks alone, the whole curve, and its Jacobian of the shape (n, parameters)."""
-        m = self.count
-        jacobian = np.empty((self.x.size, self.size))
-        jacobian[:, self.background_at :] = self._basis
-        fwhm = np.exp(parameters[m : 2 * m])
-        heights = parameters[2 * m : 3 * m]
-        t = (self.x[:, None] - parameters[:m]) / fwhm
-        squared = t * t
-        curve = np.exp(-_LN16 * squared)
-        # The derivative by the centre is this over the FWHM; that by log FWHM, this times t.
-        steep = 2.0 * _LN16 * curve * t
-        if self._tails:
-            fractions = self.fractions(parameters)
-            tails = 1.0 / (1.0 + 4.0 * squared)
-            mixed = self.mixed
-            jacobian[:, 3 * m : self.background_at] = (tails - curve)[:, mixed] * heights[mixed]
-            steep += fractions * (8.0 * tails * tails * t - steep)
-            curve += fractions * (tails - curve)
-        steep *= heights
-        jacobian[:, :m] = steep / fwhm
-        jacobian[:, m : 2 * m] = steep * t
-        jacobian[:, 2 * m : 3 * m] = curve
-        peaks = curve @ heights
-        return peaks, peaks + self.background(parameters), jacobian
+        m, first = self.count, self.background_at
+        # One row for each parameter: few long rows cost less than many short ones.
+        rows = np.empty((self.size, self.x.size))
+        numbers = parameters.tolist()
+        mixed = 3 * m
+        for k, shape in enumerate(self.shapes):
+            where = rows[k], rows[m + k], rows[2 * m + k]
+            one = numbers[k], numbers[m + k], numbers[2 * m + k]
+            if shape == "gaussian":
+                _gaussian(self.x, *one, *where)
+            elif shape == "lorentzian":
+                _lorentzian(self.x, *one, *where)
+            else:
+                _pseudo_voigt(self.x, *one, numbers[mixed], *where, rows[mixed])
+                mixed += 1
+        peaks = parameters[2 * m : 3 * m].dot(rows[2 * m : 3 * m])
+        rows[first] = 1.0
+        curve = peaks + numbers[first]
+        for at, power in enumerate(self._powers, first + 1):
+            rows[at] = power
+            curve += power * numbers[at]
+        return peaks, curve, rows.T
+
+
+def _gaussian(
+    x: Floats,
+    center: float,
+    log_fwhm: float,
+    height: float,
+    by_center: Floats,
+    by_width: Floats,
+    by_height: Floats,
+) -> None:
+    """Write the derivatives of a Gaussian by centre, logarithm of the FWHM, and height."""
+    narrow = _SQRT_LN16 * math.exp(-log_fwhm)
+    u = x - center
+    u *= narrow
+    np.multiply(u, u, by_width)
+    np.negative(by_width, by_width)
+    np.exp(by_width, by_height)
+    np.multiply(by_height, 2.0 * height, by_width)
+    by_width *= u
+    np.multiply(by_width, narrow, by_center)
+    by_width *= u
+
+
+def _lorentzian(
+    x: Floats,
+    center: float,
+    log_fwhm: float,
+    height: float,
+    by_center: Floats,
+    by_width: Floats,
+    by_height: Floats,
+) -> None:
+    """The same for a Lorentzian."""
+    narrow = 2.0 * math.exp(-log_fwhm)
+    u = x - center
+    u *= narrow
+    np.multiply(u, u, by_width)
+    by_width += 1.0
+    np.divide(1.0, by_width, by_height)
+    np.multiply(by_height, by_height, by_width)
+    by_width *= u
+    by_width *= 2.0 * height
+    np.multiply(by_width, narrow, by_center)
+    by_width *= u
+
+
+def _pseudo_voigt(
+    x: Floats,
+    center: float,
+    log_fwhm: float,
+    height: float,
+    fraction: float,
+    by_center: Floats,
+    by_width: Floats,
+    by_height: Floats,
+    by_fraction: Floats,
+) -> None:
+    """The same for a pseudo-Voigt, and by its Lorentzian fraction."""
+    _gaussian(x, center, log_fwhm, height, by_center, by_width, by_height)
+    tails = np.empty((3, x.size))
+    _lorentzian(x, center, log_fwhm, height, *tails)
+    np.subtract(tails[2], by_height, by_fraction)
+    for row, tail in zip((by_center, by_width, by_height), tails, strict=True):
+        tail -= row
+        tail *= fraction
+        row += tail
+    by_fraction *= height

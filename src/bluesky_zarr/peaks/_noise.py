@@ -9,7 +9,7 @@ import numpy as np
 
 from ._models import Floats
 
-__all__ = ["Noise"]
+__all__ = ["Noise", "median"]
 
 #: Normal standard deviations per median absolute deviation.
 _MAD = 1.4826
@@ -21,6 +21,15 @@ _SHAPE_ERROR = 0.01
 #: What is below this fraction of the whole signal's range is taken for noise, even in a signal
 #: without any.
 _FLOOR = 0.002
+
+
+def median(values: Floats) -> float:
+    """The median of at least one value; that of numpy takes ten times as long for few values."""
+    ordered = np.sort(values)
+    half = ordered.size // 2
+    if ordered.size % 2:
+        return float(ordered[half])
+    return (float(ordered[half - 1]) + float(ordered[half])) / 2
 
 
 @dataclass(frozen=True)
@@ -65,11 +74,11 @@ class Noise:
             # As large as expected of counts: one. A quarter is free of peaks even among many.
             scatter = np.sort(second / np.sqrt(1.5 * gain * around))[: second.size // 4 + 1]
             if y.size >= 16 and _QUARTER * scatter[-1] < 0.3:
-                sigma = _MAD * float(np.median(second)) / math.sqrt(1.5)
-                level = float(np.median(y))
+                sigma = _MAD * median(second) / math.sqrt(1.5)
+                level = median(y)
                 return cls(gain, sigma**2 - gain * level, max(sigma**2 / 4, gain**2))
             return cls(gain, floor=gain**2)
-        sigma = _MAD * float(np.median(second)) / math.sqrt(1.5) if y.size >= 4 else 0.0
+        sigma = _MAD * median(second) / math.sqrt(1.5) if y.size >= 4 else 0.0
         return cls.constant(max(sigma, floor))
 
     def above(self, known: Floats) -> Noise:
@@ -79,7 +88,7 @@ class Noise:
     @classmethod
     def left(cls, rest: Floats, y: Floats) -> Noise:
         """The same noise everywhere, as it shows in what a fit leaves of the readings y."""
-        sigma = _MAD * float(np.median(np.abs(rest)))
+        sigma = _MAD * median(np.abs(rest))
         return cls.constant(max(sigma, _FLOOR * float(np.ptp(y))))
 
     @classmethod
@@ -94,5 +103,6 @@ class Noise:
 
     def variance(self, expected: Floats, peaks: Floats | float = 0.0) -> Floats:
         """The variance of readings whose expectation is `expected`, `peaks` of it from peaks."""
-        own = np.maximum(self.gain * expected + self.offset, self.floor)
-        return own + (self.shape_error * peaks) ** 2
+        own = np.maximum(expected * self.gain + self.offset, self.floor)
+        wrong = peaks * self.shape_error
+        return own + wrong * wrong

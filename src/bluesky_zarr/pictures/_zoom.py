@@ -59,34 +59,53 @@ def plot_zoom(path: str | os.PathLike[str], signal: str = "") -> Figure:
     from matplotlib.figure import Figure
 
     tree = open_store(path)
-    if "merged" not in tree.children or "decisions" not in tree.children:
+    if "merged" not in tree.children:
         plan = tree.attrs.get("plan_name", "another plan")
         raise ValueError(
-            f"{os.fspath(path)} has no 'merged' and 'decisions': it is no published adaptive scan "
-            f"(its plan is '{plan}')."
+            f"{os.fspath(path)} has no group 'merged': it is not the published store of an "
+            f"adaptive scan (its plan is '{plan}', its status '{tree.attrs.get('status')}')."
         )
     merged = tree["merged"].to_dataset().load()
-    signal = signal or str(tree["decisions"]["signal"].values[0])
+    peaks = _table(tree, "peaks")
+    decisions = _table(tree, "decisions")
+    signal = signal or _signal(merged, decisions)
     if signal not in merged:
         numbers = [str(n) for n, v in merged.items() if v.dtype.kind in "iuf"]
         raise ValueError(
             f"There is no reading '{signal}' in {os.fspath(path)}. There are: {', '.join(numbers)}."
         )
     (line,) = merged["time"].dims
-    axes = [name for name in merged.coords if not str(name).endswith("_readback")]
+    axes = _axes(tree, merged)
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     picture = figure.subplots()
-    peaks = _table(tree, "peaks")
-    decisions = _table(tree, "decisions")
     if len(axes) == 1:
-        _draw_line(picture, merged, str(line), signal, peaks, decisions)
+        _draw_line(picture, merged, axes[0], signal, peaks, decisions)
     else:
-        _draw_map(figure, picture, merged, [str(a) for a in axes[:2]], signal, peaks)
+        _draw_map(figure, picture, merged, axes, signal, peaks)
     found = 0 if peaks is None else peaks.sizes["event"]
     picture.set_title(
         f"{found} peak{'' if found == 1 else 's'} of {signal} in {merged.sizes[line]} exposures"
     )
     return figure
+
+
+def _signal(merged: Dataset, decisions: Dataset | None) -> str:
+    """The reading that a scan decided by; one that ended before it decided names none."""
+    if decisions is not None:
+        return str(decisions["signal"].values[0])
+    ours = ("pass", "parent", "seq_num", "time")
+    return next((str(n) for n, v in merged.items() if n not in ours and v.dtype.kind in "iuf"), "")
+
+
+def _axes(tree: DataTree, merged: Dataset) -> list[str]:
+    """The axes of a scan, slowest first, as the dims of its first pass lie."""
+    names = {str(name) for name in merged.coords if not str(name).endswith("_readback")}
+    axes: list[str] = []
+    primary = tree["primary"].to_dataset()
+    for dim in primary["seq_num"].dims:
+        along = [str(n) for n, c in primary.coords.items() if c.dims == (dim,) and str(n) in names]
+        axes += along if str(dim) not in along else [str(dim)]
+    return axes
 
 
 def _table(tree: DataTree, name: str) -> Dataset | None:
@@ -178,7 +197,8 @@ def _draw_map(
     signal: str,
     peaks: Dataset | None,
 ) -> None:
-    slow, fast = axes
+    inner = [a for a in axes if peaks is not None and f"center_{a}" in peaks]
+    slow, fast = inner[:2] if len(inner) > 1 else axes[-2:]
     points = picture.scatter(
         merged[fast].values, merged[slow].values, c=merged[signal].values, s=14, cmap="viridis"
     )

@@ -147,13 +147,13 @@ def actions_of(given: Action | str | Iterable[Action | str]) -> tuple[Action, ..
     """
     if isinstance(given, str):
         return (_action(given),)
-    if isinstance(given, Action):
+    if isinstance(given, Action) and not isinstance(given, type):
         return (given,)
-    if not isinstance(given, Iterable):
+    if not isinstance(given, Iterable) or isinstance(given, type):
         raise ValueError(f"action={given!r}: {_ADVICE}")
     actions = tuple(_action(one) if isinstance(one, str) else one for one in given)
     for action in actions:
-        if not isinstance(action, Action):
+        if not isinstance(action, Action) or isinstance(action, type):
             raise ValueError(f"action={action!r}: {_ADVICE}")
     if not actions:
         raise ValueError(f"action is empty: {_ADVICE}")

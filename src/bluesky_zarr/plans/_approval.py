@@ -94,12 +94,21 @@ class Approval(ABC):
     # -- what the RunEngine calls --------------------------------------------------------------
 
     def set(self, value: str) -> Status:
-        """Ask a question; done when `answer` is there."""
+        """Ask a question; done when `answer` is there.
+
+        A question that was answered already is not asked again: a pause may repeat the message.
+        """
         self._cancel()
-        self.answer = None
         status = _Asked()
-        self._task = asyncio.get_running_loop().create_task(self._ask(value, status))
+        if self.answer is not None:
+            status.finish(None)
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._ask(value, status))
         return status
+
+    def forget(self) -> None:
+        """Forget the last answer: the next question is another one."""
+        self.answer = None
 
     async def _ask(self, question: str, status: _Asked) -> None:
         try:
@@ -111,19 +120,24 @@ class Approval(ABC):
 
     async def pause(self) -> None:
         """Take the question back: the RunEngine repeats it after the pause."""
-        self._cancel()
+        await self._withdraw()
 
     async def resume(self) -> None:
-        """Wait for the question again: it is a message of the replay."""
-        self.answer = None
+        """Forget the task that was cancelled: the question is a message of the replay."""
+        self._task = None
 
     async def stop(self, success: bool = True) -> None:
         """Take the question back: the plan is over."""
-        self._cancel()
+        await self._withdraw()
 
     def _cancel(self) -> None:
         if self._task is not None and not self._task.done():
             self._task.cancel()
+
+    async def _withdraw(self) -> None:
+        self._cancel()
+        if self._task is not None:  # until it is over: a prompt leaves the keyboard to others
+            await asyncio.gather(self._task, return_exceptions=True)
 
 
 class Countdown(Approval):
@@ -205,10 +219,11 @@ class SignalApproval(Approval):
             if word in (*_YES, *_NO) and not found.done():
                 found.set_result(word in _YES)
 
-        def changed(readings: dict[str, Any], *_: Any, **__: Any) -> None:
-            for reading in readings.values():
-                word = str(reading["value"]).strip().lower()
-                loop.call_soon_threadsafe(take, word)
+        def changed(readings: dict[str, Any] | None = None, **classic: Any) -> None:
+            # Classic ophyd says the value by name, ophyd-async gives readings.
+            values = [r["value"] for r in (readings or {}).values()] or [classic.get("value")]
+            for value in values:
+                loop.call_soon_threadsafe(take, str(value).strip().lower())
 
         # The question first: an answer that is left from another one is no answer to this.
         await maybe_await(self.signal.set(question))

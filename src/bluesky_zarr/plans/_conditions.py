@@ -124,7 +124,7 @@ def condition_of(
     """
     if condition is None or isinstance(condition, str):
         return None if condition is None else parse_condition(condition, known_names)
-    if isinstance(condition, Trigger):
+    if isinstance(condition, Trigger) and not isinstance(condition, type):
         return condition
     raise TypeError(
         f"a condition is a trigger or its text, not {condition!r:.60} of type "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,6 +91,8 @@ def settle_times(
             raise ValueError(
                 f"settle names '{axis}', which this scan does not move. Axes: {', '.join(motors)}."
             )
-        if not seconds >= 0:
-            raise ValueError(f"settle['{axis}'] is {seconds} s: a time to wait is not negative.")
+        if not 0 <= seconds < math.inf:
+            raise ValueError(
+                f"settle['{axis}'] is {seconds} s: give a time to wait, not negative and finite."
+            )
     return waits

@@ -82,11 +82,11 @@ class Measured:
 class Measure:
     """A strategy asks for one pass; the answer is `Measured`, of this pass and all before it.
 
-    `points` have the shape (n, number of axes) and are taken in this order; give them in the order
-    of travel. A pass over a grid says so with `grid`, the positions along each axis, slowest first:
-    then `points` is made from it, each row but the first in the opposite direction of the one
-    before. `label` is a word or two on what the pass is for ("coarse", "zoom"), `peaks` those that
-    it is for.
+    `points` have the shape (n, number of axes), or (n,) along one axis, and are taken in this
+    order; give them in the order of travel. A pass over a grid says so with `grid`, the positions
+    along each axis, slowest first: then `points` is made from it, each row but the first in the
+    opposite direction of the one before. `label` is a word or two on what the pass is for
+    ("coarse", "zoom"), `peaks` those that it is for.
 
     >>> Measure(grid=([0.0, 1.0], [5.0, 6.0]), label="coarse").points.tolist()
     [[0.0, 5.0], [0.0, 6.0], [1.0, 6.0], [1.0, 5.0]]
@@ -100,8 +100,9 @@ class Measure:
     def __post_init__(self) -> None:
         if self.grid is not None:
             object.__setattr__(self, "points", snaked(self.grid))
-        points = np.atleast_2d(np.asarray(self.points, dtype=np.float64))
-        object.__setattr__(self, "points", points)
+        points = np.asarray(self.points, dtype=np.float64)
+        # A plain list of positions is one along one axis.
+        object.__setattr__(self, "points", points[:, None] if points.ndim == 1 else points)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +114,11 @@ class Found:
     """
 
     peaks: tuple[Peak, ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.peaks, Peak):
+            raise TypeError("Found(peak): give a tuple of peaks, Found((peak,)).")
+        object.__setattr__(self, "peaks", tuple(self.peaks))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,10 @@ __all__ = ["Watch"]
 
 #: How many widths from a peak's centre an acquisition still belongs to it.
 _REACH = 1.5
+#: How many times the points of the last look for peaks there are at the next one.
+_MORE = 1.1
+
+logger = logging.getLogger("bluesky_zarr.plans")
 
 
 class Watch:
@@ -39,14 +44,18 @@ class Watch:
         self._signal = signal
         self._field = field
         self._seen: list[Readings] = []
-        self._fired: set[int] = set()
         self._before: Readings | None = None
+        self._held = False
+        self._peaks: Sequence[Peak] = ()
+        self._looked_at = 0
 
     def begin(self) -> None:
         """Forget everything: another search begins."""
         self._seen.clear()
-        self._fired.clear()
         self._before = None
+        self._held = False
+        self._peaks = ()
+        self._looked_at = 0
 
     def begin_pass(self) -> None:
         """Forget the last acquisition: the next one is far from it."""
@@ -57,10 +66,10 @@ class Watch:
         values: Mapping[str, Any],
         position: tuple[float, ...],
         measured: Callable[[], Measured],
-    ) -> bool:
+    ) -> None:
         """Evaluate the condition on one acquisition; `measured` gives all so far, it included."""
         if self.when is None:
-            return False
+            return
         before, self._before = self._before, None
         now = Readings(
             values,
@@ -71,13 +80,21 @@ class Watch:
             lambda: self._find(measured()),
         )
         self._before = now
-        holds = self.when.evaluate(now)
-        if holds:
-            self._fired.add(len(self._seen))
         self._seen.append(now)
-        return holds
+        holds = self.when.evaluate(now)
+        if holds and not self._held:
+            logger.info("At %s: %s", position, fired(self.when, now))
+        self._held = holds
 
     def _find(self, measured: Measured) -> Sequence[Peak]:
+        # Looking at all points after each one would cost more than the points: a peak becomes known
+        # when a tenth more has been measured than at the last look. A decision looks again.
+        if len(measured.values) >= self._looked_at * _MORE:
+            self._looked_at = len(measured.values)
+            self._peaks = self._look_at_all(measured)
+        return self._peaks
+
+    def _look_at_all(self, measured: Measured) -> Sequence[Peak]:
         if len(self._field.axes) == 1:
             return find_peaks(measured.points[:, 0], measured.values, at_limits=False)
         from bluesky_zarr.peaks import find_peaks_nd
@@ -99,7 +116,7 @@ class Watch:
             looked = [n for n in looked if self._belongs(self._seen[n].position, peak)]
         else:
             looked = looked[-1:]
-        for n in sorted(looked, key=lambda n: n not in self._fired):
+        for n in looked:
             here = replace(self._seen[n], find=lambda: [one])
             if self.when.evaluate(here):
                 return fired(self.when, here)

@@ -5,23 +5,25 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import Msg, MsgGenerator, RunEngineControlException
 
-from bluesky_zarr.geometry import Coordinate, Dim, ScanGeometry
+from bluesky_zarr.geometry import ScanGeometry
 from bluesky_zarr.peaks import Peak
 
 from ._actions import Action
 from ._approval import Approval
+from ._hand import AtPeaks, ScanHand
 from ._joining import Trigger
 from ._observer import Observer, positions_of
 from ._place import declare_geometry, place
 from ._point import Exposure, Mover
-from ._strategy import NOT_REFINED, Field, Found, Measure, Measured, Outcome, Strategy
+from ._search import SearchState, checked_pass, pass_geometry
+from ._strategy import NOT_REFINED, Field, Found, Measure, Outcome, Strategy
 from ._tables import Row, decision_row, peak_rows, units_of, write_row
 from ._watch import Watch
 from ._zoom_result import ZoomResult
@@ -32,45 +34,6 @@ logger = logging.getLogger("bluesky_zarr.plans")
 
 MERGED = "merged"
 RAGGED = "zoom"
-
-
-class _Search:
-    """One search: all of it, or that of one point of the outer axes.
-
-    What was measured is kept in arrays that have room to spare, so that looking at it after each
-    acquisition costs no copy.
-    """
-
-    def __init__(self, parent: int | None, outer: dict[str, float], axes: int) -> None:
-        self.parent = parent
-        self.outer = outer
-        self.approved: list[Peak] = []
-        self.taken = 0
-        self.made = 0
-        self.why = ""
-        self._points = np.empty((64, axes))
-        self._values = np.empty(64)
-        self._passes = np.empty(64, dtype=np.int64)
-        self._count = 0
-
-    def add(self, position: tuple[float, ...], value: float) -> None:
-        """Note one acquisition; what is not a number is no measurement."""
-        self.taken += 1
-        if not math.isfinite(value):
-            return
-        if self._count == len(self._values):
-            self._points = np.concatenate([self._points, np.empty_like(self._points)])
-            self._values = np.concatenate([self._values, np.empty_like(self._values)])
-            self._passes = np.concatenate([self._passes, np.empty_like(self._passes)])
-        self._points[self._count] = position
-        self._values[self._count] = value
-        self._passes[self._count] = self.made
-        self._count += 1
-
-    def measured(self) -> Measured:
-        """All of it; later acquisitions do not change what was given."""
-        n = self._count
-        return Measured(self._points[:n], self._values[:n], self._passes[:n])
 
 
 class ZoomRun:
@@ -121,6 +84,7 @@ class ZoomRun:
         self._peaks: list[Peak] = []
         self._parents: list[int] = []
         self._whys: list[str] = []
+        self._at_peaks = AtPeaks()
         self._points = 0
         self._passes = 0
         self._rejected = False
@@ -131,7 +95,7 @@ class ZoomRun:
             run_uid=self.observer.run_uid,
             axes=self._axes,
             peaks=tuple(self._peaks),
-            points=self._points,
+            points=self._points + self._at_peaks.taken,
             passes=self._passes,
             why="\n".join(self._whys),
             parents=tuple(self._parents),
@@ -143,17 +107,17 @@ class ZoomRun:
         """Search, at each point of the outer axes if there are any."""
         yield from positions_of({name: self._movers[name] for name in self._axes}, self._before)
         if self.outer is None:
-            yield from self._search(_Search(None, {}, len(self._axes)))
+            yield from self._search(SearchState(None, {}, len(self._axes)))
             return
         yield from declare_geometry(
             RAGGED, ScanGeometry.events(), merged=MERGED, axes=tuple(self._movers)
         )
         for parent, point in enumerate(self.outer.points()):
-            yield from self._search(_Search(parent, point, len(self._axes)))
+            yield from self._search(SearchState(parent, point, len(self._axes)))
             if self._rejected:
                 return
 
-    def _search(self, search: _Search) -> MsgGenerator[None]:
+    def _search(self, search: SearchState) -> MsgGenerator[None]:
         outcome = yield from self._ask_strategy(search)
         peaks = outcome.peaks
         why = search.why or outcome.why
@@ -179,13 +143,23 @@ class ZoomRun:
         self._peaks += peaks
         if search.parent is not None:
             self._parents += [search.parent] * len(peaks)
-        hand = _Hand(self, search)
-        acted_on = [peak for peak in peaks if _near(peak, search.approved, self.field)]
+        if self._rejected:
+            return
+        hand = ScanHand(
+            self.field.axes,
+            self._move,
+            self._expose,
+            None if search.parent is None else search.outer,
+            self._before,
+            self._at_peaks,
+            self.observer.take,
+        )
+        acted_on = search.to_act_on(peaks, self.field)
         for action in self.actions:
             if search.approved or action.text == "return":
                 yield from action.finish(hand, acted_on)
 
-    def _ask_strategy(self, search: _Search) -> MsgGenerator[Outcome]:
+    def _ask_strategy(self, search: SearchState) -> MsgGenerator[Outcome]:
         self._watch.begin()
         strategy = self.strategy.search(self.field)
         answer: Any = None
@@ -199,9 +173,15 @@ class ZoomRun:
                         f"{self.strategy!r} returned {stop.value!r}: a search ends with "
                         "`return Outcome(peaks, why)`."
                     ) from None
+                if self._rejected:
+                    return replace(stop.value, peaks=self._noted(search, stop.value.peaks))
                 return stop.value
+            if self._rejected:  # and it wants to go on
+                strategy.close()
+                return Outcome(self._noted(search, found))
             if isinstance(request, Measure):
-                room = min(self.field.max_points - search.taken, len(request.points))
+                wanted = checked_pass(request, self.field, self.strategy)
+                room = min(self.field.max_points - search.taken, len(wanted.points))
                 if room <= 0 or search.made >= self.field.max_passes:
                     limit = (
                         f"max_points={self.field.max_points}"
@@ -211,23 +191,25 @@ class ZoomRun:
                     search.why = f"{limit} reached: the search ended there."
                     strategy.close()
                     return Outcome(tuple(found))
-                yield from self._pass(search, request, room)
+                yield from self._pass(search, wanted, room)
                 answer = search.measured()
             elif isinstance(request, Found):
                 found += request.peaks
                 answer = yield from self._decide(search, request.peaks)
-                if self._rejected:
-                    strategy.close()
-                    return Outcome(tuple(replace(peak, note=NOT_REFINED) for peak in found))
             else:
                 raise TypeError(
                     f"{self.strategy!r} asks for {request!r}: yield Measure(points) or "
                     "Found(peaks)."
                 )
 
+    def _noted(self, search: SearchState, peaks: Sequence[Peak]) -> tuple[Peak, ...]:
+        """The peaks of a search that was ended; those that nobody approved say so."""
+        approved = search.to_act_on(peaks, self.field)
+        return tuple(p if p in approved else replace(p, note=p.note or NOT_REFINED) for p in peaks)
+
     # -- passes --------------------------------------------------------------------------------
 
-    def _pass(self, search: _Search, wanted: Measure, room: int) -> MsgGenerator[None]:
+    def _pass(self, search: SearchState, wanted: Measure, room: int) -> MsgGenerator[None]:
         stream, geometry, first = self._stream(search, wanted, room)
         self._origin.values = {"parent": search.parent or 0, "pass": search.made}
         if geometry is not None and stream not in self._declared:
@@ -239,7 +221,8 @@ class ZoomRun:
             point = dict(zip(self._axes, map(float, wanted.points[k]), strict=True))
             if geometry is not None and stream == "primary":
                 # The order of travel over a grid is the geometry's: rows inside of outer axes too.
-                point = {axis: geometry.setpoints(first + k)[axis] for axis in self._axes}
+                setpoints = geometry.setpoints(first + k)
+                point = {axis: setpoints[axis] for axis in self._axes}
             value = yield from self._point(search, stream, first + k, point)
             values.append(value)
         self._counts[stream] = first + room
@@ -249,25 +232,25 @@ class ZoomRun:
         logger.info("%s: %d points, %s", stream, room, wanted.label)
 
     def _stream(
-        self, search: _Search, wanted: Measure, room: int
+        self, search: SearchState, wanted: Measure, room: int
     ) -> tuple[str, ScanGeometry | None, int]:
         """Name, geometry and number of the first point of a pass; None if it has been declared."""
         whole = room == len(wanted.points)
         if search.parent is None:
             stream = f"zoom_{search.made}" if search.made else "primary"
-            return stream, _geometry(self._axes, wanted, room), 0
+            return stream, pass_geometry(self._axes, wanted, room), 0
         assert self.outer is not None
         if self._coarse is None and whole:
             self._coarse = wanted
         coarse = self._coarse
         if not search.made and whole and coarse is not None and _same(wanted, coarse):
-            inner = _geometry(self._axes, wanted, room)
+            inner = pass_geometry(self._axes, wanted, room)
             geometry = ScanGeometry((*self.outer.dims, *inner.dims))
             return "primary", geometry, search.parent * len(wanted.points)
         return RAGGED, None, self._counts.get(RAGGED, 0)
 
     def _point(
-        self, search: _Search, stream: str, k: int, point: Mapping[str, float]
+        self, search: SearchState, stream: str, k: int, point: Mapping[str, float]
     ) -> MsgGenerator[float]:
         try:
             yield Msg("checkpoint")
@@ -291,7 +274,7 @@ class ZoomRun:
         self._watch.look(readings, position, search.measured)
         return value
 
-    def _check(self, values: Sequence[float], wanted: Measure, search: _Search) -> None:
+    def _check(self, values: Sequence[float], wanted: Measure, search: SearchState) -> None:
         bad = sum(not math.isfinite(value) for value in values)
         if bad and not len(search.measured().values):
             raise ValueError(
@@ -307,7 +290,7 @@ class ZoomRun:
 
     # -- decisions -----------------------------------------------------------------------------
 
-    def _decide(self, search: _Search, peaks: Sequence[Peak]) -> MsgGenerator[tuple[Peak, ...]]:
+    def _decide(self, search: SearchState, peaks: Sequence[Peak]) -> MsgGenerator[tuple[Peak, ...]]:
         fired = {peak: self._watch.fired_at(peak) for peak in peaks}
         let_through = [peak for peak in peaks if fired[peak] is not None]
         action = ", ".join(one.text for one in self.actions)
@@ -330,9 +313,11 @@ class ZoomRun:
             yield from self._write("decisions", row, search)
         if not accepted:
             self._rejected = True
+            search.refused += peaks
             search.why = f"The scan ended: '{action}' was rejected by {by}."
             return ()
         search.approved += let_through
+        search.refused += [peak for peak in peaks if fired[peak] is None]
         if any(one.refines for one in self.actions):
             return tuple(let_through)
         return ()
@@ -344,14 +329,17 @@ class ZoomRun:
             for peak in peaks
         )
         count = "a peak" if len(peaks) == 1 else f"{len(peaks)} peaks"
+        self.approval.forget()  # the last answer; this one is kept if a pause repeats the question
         yield Msg("checkpoint")
         yield Msg("set", self.approval, f"Found {count} at {where}: {action}?", group="approval")
         yield Msg("wait", None, group="approval")
         answer = self.approval.answer
         assert answer is not None
-        return answer.accepted, answer.by
+        return bool(answer.accepted), str(answer.by)
 
-    def _write(self, stream: str, values: Mapping[str, Any], search: _Search) -> MsgGenerator[None]:
+    def _write(
+        self, stream: str, values: Mapping[str, Any], search: SearchState
+    ) -> MsgGenerator[None]:
         parent = {} if search.parent is None else {"parent": search.parent}
         row = self._rows.get(stream)
         if row is None:
@@ -361,100 +349,9 @@ class ZoomRun:
         yield from write_row(row, number)
         self._counts[stream] = number + 1
 
-    # -- at the end ----------------------------------------------------------------------------
-
-    def move(self, search: _Search, position: Sequence[float]) -> MsgGenerator[None]:
-        """Move the axes of the search, not beyond their ends."""
-        inside = {
-            axis.name: min(max(value, axis.low), axis.high)
-            for axis, value in zip(self.field.axes, position, strict=True)
-        }
-        yield Msg("checkpoint")
-        yield from self._move({**search.outer, **inside})
-
-    def acquire(self, search: _Search, peaks: Sequence[Peak], exposures: int) -> MsgGenerator[None]:
-        """Take events at each peak, into stream ``at_peaks``."""
-        stream = "at_peaks"
-        first = self._counts.get(stream, 0)
-        if search.parent is None:
-            centers = np.array([self._inside(peak) for peak in peaks])
-            line = tuple(Coordinate(a, centers[:, n]) for n, a in enumerate(self._axes))
-            name = self._axes[0] if len(self._axes) == 1 else "_".join(self._axes)
-            dims = [Dim(name, len(peaks), False, line)]
-            if exposures > 1:
-                dims.append(Dim("exposure", exposures))
-            yield from declare_geometry(stream, ScanGeometry(tuple(dims)))
-        elif stream not in self._declared:
-            self._declared.add(stream)
-            yield from declare_geometry(stream, ScanGeometry.events())
-        k = first
-        for peak in peaks:
-            for _ in range(exposures):
-                point = dict(zip(self._axes, self._inside(peak), strict=True))
-                yield Msg("checkpoint")
-                yield from place(stream, k)
-                yield from self._move({**search.outer, **point})
-                yield from self._expose(stream)
-                self.observer.take(stream, k)
-                self._points += 1
-                k += 1
-        self._counts[stream] = k
-
-    def go_back(self) -> MsgGenerator[None]:
-        """Move the axes to where they were before the scan."""
-        yield Msg("checkpoint")
-        yield from self._move(self._before)
-
-    def _inside(self, peak: Peak) -> tuple[float, ...]:
-        pairs = zip(self.field.axes, peak.centers, strict=True)
-        return tuple(min(max(value, axis.low), axis.high) for axis, value in pairs)
-
-
-@dataclass
-class _Hand:
-    """What actions may do, at one point of the outer axes."""
-
-    run: ZoomRun
-    search: _Search
-
-    def move(self, position: Sequence[float]) -> MsgGenerator[None]:
-        yield from self.run.move(self.search, position)
-
-    def acquire(self, peaks: Sequence[Peak], exposures: int) -> MsgGenerator[None]:
-        yield from self.run.acquire(self.search, peaks, exposures)
-
-    def go_back(self) -> MsgGenerator[None]:
-        yield from self.run.go_back()
-
-
-def _geometry(axes: Sequence[str], wanted: Measure, count: int) -> ScanGeometry:
-    """The geometry of the first `count` points of a pass: a grid, or a list of points."""
-    if wanted.grid is not None and count == len(wanted.points):
-        return ScanGeometry(
-            tuple(
-                Dim(axis, len(values), n > 0, (Coordinate(axis, np.asarray(values, float)),))
-                for n, (axis, values) in enumerate(zip(axes, wanted.grid, strict=True))
-            )
-        )
-    line = tuple(Coordinate(axis, wanted.points[:count, n]) for n, axis in enumerate(axes))
-    return ScanGeometry((Dim("_".join(axes), count, False, line),))
-
 
 def _same(one: Measure, other: Measure) -> bool:
     return (one.grid is None) == (other.grid is None) and np.array_equal(one.points, other.points)
-
-
-def _near(peak: Peak, approved: Sequence[Peak], search_field: Field) -> bool:
-    """Whether a peak is one of those that were approved when less was known of them."""
-    return any(
-        all(
-            abs(a - b) <= max(width, axis.narrowest)
-            for a, b, width, axis in zip(
-                peak.centers, one.centers, one.fwhms, search_field.axes, strict=True
-            )
-        )
-        for one in approved
-    )
 
 
 def _number(readings: Mapping[str, Any], name: str) -> float:

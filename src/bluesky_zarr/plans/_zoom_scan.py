@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import bluesky.preprocessors as bpp
+import numpy as np
 from bluesky.protocols import Checkable, Movable, Readable
 from bluesky.utils import CustomPlanMetadata, Msg, MsgGenerator, maybe_await
 from scanspec.specs import Spec
 
-from bluesky_zarr.geometry import ScanGeometry
+from bluesky_zarr.geometry import Dim, ScanGeometry, check_depth
 
 from ._actions import Action, actions_of
 from ._approval import Approval, approval_of
 from ._conditions import condition_of
 from ._joining import Trigger
 from ._nested import motors_of
-from ._observer import reading_names
+from ._observer import awaited, reading_names
 from ._point import settle_times
+from ._search import checked_pass
 from ._strategies import strategy_of
 from ._strategy import Field, Measure, ScanAxis, Strategy
 from ._zoom_result import ZoomResult
 from ._zoom_run import ZoomRun
 
 __all__ = ["zoom_scan"]
+
+#: Names of arrays that an adaptive scan writes beside readings and axes.
+KEPT_NAMES = {"parent", "pass", "event"}
 
 
 def zoom_scan(
@@ -119,6 +125,7 @@ def zoom_scan(
     around, outer_motors = _outer(outer, motors, axes)
     movers = {**outer_motors, **movers}
     limit = _max_points(max_points, axes)
+    max_passes = _whole("max_passes", max_passes)
     if max_passes < 1:
         raise ValueError(f"max_passes={max_passes}: a scan makes one pass at least.")
     field = Field(axes, limit, max_passes)
@@ -183,23 +190,29 @@ def zoom_scan(
 def _axes(
     motor: Any, start: Any, stop: Any, narrowest: Any, min_step: Any
 ) -> tuple[tuple[ScanAxis, ...], dict[str, Movable]]:
-    several = isinstance(motor, Sequence)
+    several = isinstance(motor, Sequence) and not isinstance(motor, str)
     devices: list[Any] = list(motor) if several else [motor]
     if not devices:
         raise ValueError("zoom_scan needs a motor to scan.")
+    for device in devices:
+        if not isinstance(device, Movable):
+            raise ValueError(f"{device!r} is no motor: give a device that can be set.")
     names = [str(getattr(device, "name", "")) for device in devices]
     for name in names:
         if not name or names.count(name) > 1:
             raise ValueError(f"The motors are called {names}: each needs a name of its own.")
 
     def each(what: str, given: Any) -> list[float]:
-        values = list(given) if isinstance(given, Sequence) else [given]
+        listed = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str)
+        values: list[Any] = list(np.atleast_1d(given)) if listed else [given]
         if len(values) == 1 and what in ("narrowest", "min_step"):
             values *= len(devices)
         if len(values) != len(devices):
             raise ValueError(
                 f"{what}={given!r} for {len(devices)} motors: give one number for each of them."
             )
+        if any(isinstance(value, str) or not hasattr(value, "__float__") for value in values):
+            raise ValueError(f"{what}={given!r}: give numbers.")
         numbers = [float(value) for value in values]
         if not all(map(math.isfinite, numbers)):
             raise ValueError(f"{what}={given!r}: give finite numbers.")
@@ -238,9 +251,20 @@ def _axes(
     return tuple(axes), dict(zip(names, devices, strict=True))
 
 
+def _whole(what: str, given: Any) -> int:
+    # A float may be what JSON made of a whole number.
+    if isinstance(given, float) and given.is_integer():
+        return int(given)
+    try:
+        return operator.index(given)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        raise ValueError(f"{what}={given!r}: give a whole number.") from None
+
+
 def _max_points(given: int | None, axes: Sequence[ScanAxis]) -> int:
     if given is None:
         return 200 + 5 * math.ceil(math.prod((a.high - a.low) / a.narrowest for a in axes))
+    given = _whole("max_points", given)
     if given < 1:
         raise ValueError(f"max_points={given}: a scan takes one point at least.")
     return given
@@ -252,6 +276,7 @@ def _check_coarse(strategy: Strategy, field: Field) -> None:
         raise ValueError(
             f"{strategy!r} asks for {first!r} first: a strategy begins with a pass, Measure(...)."
         )
+    checked_pass(first, field, strategy)
     if len(first.points) > field.max_points:
         raise ValueError(
             f"The coarse pass alone takes {len(first.points)} points, and max_points="
@@ -270,6 +295,8 @@ def _outer(
     twice = [axis.name for axis in axes if axis.name in geometry.axes]
     if twice:
         raise ValueError(f"'{twice[0]}' is scanned, and an axis of outer as well.")
+    inner = tuple(Dim(axis.name, 1) for axis in axes)
+    check_depth(ScanGeometry((*geometry.dims, *inner)))  # which refuses what is too deep
     return geometry, motors_of(spec, motors, geometry)
 
 
@@ -284,6 +311,11 @@ def _check_devices(
     names: dict[str, set[str]] = {}
     readable: list[Any] = [*detectors, *movers.values()]
     yield from reading_names(readable, names)
+    for name in {*names, *movers, *set().union(*names.values())} & KEPT_NAMES:
+        raise ValueError(
+            f"A device, axis or reading of this scan is called '{name}': an adaptive scan keeps "
+            "that name for itself. Rename it: device.set_name(...)."
+        )
     known = sorted(set().union(*names.values()))
     if signal not in known:
         raise ValueError(
@@ -300,7 +332,6 @@ def _check_devices(
     ends = [(axis.name, position) for axis in axes for position in (axis.start, axis.stop)]
     for _, line in () if outer is None else outer.coordinates:
         ends += [(line.name, float(line.values.min())), (line.name, float(line.values.max()))]
-    refusals: list[Exception] = []
 
     async def check() -> None:
         for name, position in ends:
@@ -309,8 +340,6 @@ def _check_devices(
                 try:
                     await maybe_await(motor.check_value(position))
                 except Exception as error:
-                    refusals.append(ValueError(f"'{name}' cannot go to {position:g}: {error}"))
+                    raise ValueError(f"'{name}' cannot go to {position:g}: {error}") from error
 
-    yield Msg("wait_for", None, [check])
-    if refusals:
-        raise refusals[0]
+    yield from awaited(check)

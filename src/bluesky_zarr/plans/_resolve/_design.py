@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -17,13 +18,12 @@ def fill(taken: Floats, low: float, high: float, gap: float) -> list[float]:
 
     `taken` are positions in ascending order where readings are.
     """
-    between = taken[(taken > low) & (taken < high)]
+    inside = taken[taken.searchsorted(low, "right") : taken.searchsorted(high)].tolist()
     # An end itself needs no reading: half a gap outside of it is near enough.
-    ends = np.concatenate(([low - gap / 2], between, [high + gap / 2]))
     points = []
-    for left, right in pairwise(ends):
-        parts = int(np.ceil((right - left) / gap - 0.05))
-        points += [float(left + (right - left) * k / parts) for k in range(1, parts)]
+    for left, right in pairwise([low - gap / 2, *inside, high + gap / 2]):
+        parts = math.ceil((right - left) / gap - 0.05)
+        points += [left + (right - left) * k / parts for k in range(1, parts)]
     return points
 
 
@@ -71,22 +71,30 @@ def informative(
     n = candidates.size
     covariance = covariance.copy()
     for j, v in zip(jacobian[n:], variance[n:], strict=True):
-        moved = covariance @ j
-        covariance -= np.outer(moved, moved) / (v + j @ moved)
-    jacobian, variance = jacobian[:n], variance[:n]
-    wanted = np.array(list(targets))
-    asked = np.array([targets[k] for k in wanted]) ** 2
-    free = np.ones(n, dtype=bool)
+        moved = covariance.dot(j)
+        covariance -= moved[:, None] * (moved / (v + j.dot(moved)))
+    jacobian = jacobian[:n]
+    asked = [(k, targets[k] ** 2) for k in targets]
+    left = [float(covariance[k, k]) / target for k, target in asked]
     chosen: list[float] = []
-    while len(chosen) < most and free.any():
-        if np.all(covariance[wanted, wanted] <= asked):
-            break
-        moved = jacobian @ covariance
-        total = variance + np.einsum("ij,ij->i", moved, jacobian)
-        gain = (moved[:, wanted] ** 2 / asked).sum(axis=1) / total
-        gain[~free] = -1.0
-        best = int(np.argmax(gain))
-        free[best] = False
+    if max(left) <= 1:
+        return chosen
+    # What a reading would tell, kept up to date: of each parameter asked for, and altogether.
+    tells = [jacobian.dot(covariance[k]) for k, _ in asked]
+    total = variance[:n] + np.einsum("ij,ij->i", jacobian.dot(covariance), jacobian)
+    free = np.ones(n)
+    while len(chosen) < min(most, n) and max(left) > 1:
+        gain = sum(tell * tell / target for tell, (_, target) in zip(tells, asked, strict=True))
+        gain /= total
+        gain *= free
+        best = int(gain.argmax())
+        free[best] = 0.0
         chosen.append(float(candidates[best]))
-        covariance -= np.outer(moved[best], moved[best]) / total[best]
+        moved = covariance.dot(jacobian[best]) / math.sqrt(total[best])
+        covariance -= moved[:, None] * moved
+        along = jacobian.dot(moved)
+        for tell, (k, _) in zip(tells, asked, strict=True):
+            tell -= along * moved[k]
+        total -= along * along
+        left = [float(covariance[k, k]) / target for k, target in asked]
     return chosen

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bluesky_zarr.peaks._noise import Noise
+from bluesky_zarr.peaks._noise import Noise, median
 
 __all__ = ["Bump", "bumps", "locate", "matches", "prominences"]
 
 Floats = npt.NDArray[np.float64]
 
 _LN16 = 4 * math.log(2)
+#: The widths that a peak of few readings may have, in units of the most likely one.
+_WIDTHS = (0.45, 0.7, 1.0, 1.4, 2.0)
+#: Above so many values of Gaussians, those without a chance are left out first.
+_MANY = 10_000
 
 
 @dataclass
@@ -33,7 +39,9 @@ class Bump:
     high: float
 
 
-def prominences(x: Floats, rest: Floats, noise: Noise, peaks: Floats, least: float) -> list[Bump]:
+def prominences(
+    x: Floats, rest: Floats, noise: Noise, peaks: Floats, least: float
+) -> Iterator[Bump]:
     """The local maxima whose prominence is at least `least` standard deviations, the most
     prominent first.
 
@@ -43,17 +51,16 @@ def prominences(x: Floats, rest: Floats, noise: Noise, peaks: Floats, least: flo
     from scipy.signal import find_peaks
 
     padded = np.concatenate(([_beyond(rest[:3])], rest, [_beyond(rest[:-4:-1])]))
-    tops, facts = find_peaks(padded, prominence=0.0, plateau_size=0)
-    found = []
+    tops, facts = find_peaks(padded, prominence=0.0)
     prominence = facts["prominences"]
     tops = np.minimum(np.maximum(tops - 1, 0), rest.size - 1)
     valley = rest[tops] - prominence
     known = peaks[tops]
     spread = noise.variance(rest[tops] + known, known) + noise.variance(valley + known, known)
     significance = prominence / np.sqrt(spread)
-    for k in np.flatnonzero(significance >= least)[
-        np.argsort(-significance[significance >= least])
-    ]:
+    for k in np.argsort(-significance):
+        if not significance[k] >= least:
+            return
         top = int(tops[k])
         half = rest[top] - prominence[k] / 2
         left = top
@@ -69,17 +76,14 @@ def prominences(x: Floats, rest: Floats, noise: Noise, peaks: Floats, least: flo
             start = x[top] - (stop - x[top])
         if right == top or rest[right] > half:
             stop = x[top] + (x[top] - start)
-        found.append(
-            Bump(
-                float((start + stop) / 2),
-                float(stop - start),
-                float(prominence[k]),
-                float(significance[k]),
-                float(x[max(top - 1, 0)]),
-                float(x[min(top + 1, x.size - 1)]),
-            )
+        yield Bump(
+            float((start + stop) / 2),
+            float(stop - start),
+            float(prominence[k]),
+            float(significance[k]),
+            float(x[max(top - 1, 0)]),
+            float(x[min(top + 1, x.size - 1)]),
         )
-    return found
 
 
 def _beyond(end: Floats) -> float:
@@ -114,55 +118,58 @@ def bumps(
     n = x.size
     if n < 5:
         return []
+    first, last, start, stop = _windows(n)
     sums = np.concatenate(([0.0], np.cumsum(rest)))
     spread = noise.gain * peaks + (noise.shape_error * peaks) ** 2
     spreads = np.concatenate(([0.0], np.cumsum(spread)))
-    places: list[tuple[float, int, int, float]] = []
-    near_left = np.searchsorted(x, x - reach)
-    near_right = np.searchsorted(x, x + reach, side="right")
+    # Among points that lie close, the flanks reach as far as among those that do not.
+    start = np.minimum(start, x.searchsorted(x - reach)[first])
+    stop = np.maximum(stop, x.searchsorted(x + reach, side="right")[last - 1])
     edges = np.concatenate(([2 * x[0] - x[1]], x, [2 * x[-1] - x[-2]]))
+    # What is narrower than the narrowest peak is noise: its neighbours say so.
+    valid = (first - start >= 2) & (stop - last >= 2)
+    valid &= edges[last + 1] - edges[first] >= 1.2 * narrowest
+    first, last, start, stop = first[valid], last[valid], start[valid], stop[valid]
+    size = last - first
+    inner = (sums[last] - sums[first]) / size
+    one = np.maximum(noise.gain * inner + noise.offset, noise.floor)
+    left = _level(sums, start, (start + first) // 2, first, one)
+    right = _level(sums, last, (last + stop + 1) // 2, stop, one)
+    level, of = _joined(left, first - start, right, stop - last, one)
+    one = np.maximum(noise.gain * level + noise.offset, noise.floor)
+    known = (spreads[last] - spreads[first]) / size
+    z = (inner - level) / np.sqrt((one + known) / size + one / of)
+    above = z >= least
+    columns = z[above], first[above], last[above], (inner - level)[above]
+    places = list(zip(*(column.tolist() for column in columns), strict=True))
+    places.sort(reverse=True)
+    taken = bytearray(n)
+    found = []
+    for significance, begin, end, height in places:
+        if any(taken[max(begin - 1, 0) : end + 1]):
+            continue
+        taken[begin:end] = b"\x01" * (end - begin)
+        low, high = float(x[max(begin - 1, 0)]), float(x[min(end, n - 1)])
+        inside = rest[begin:end] - rest[begin:end].min() + abs(height)
+        center = float(x[begin:end].dot(inside) / inside.sum())
+        width = 0.5 * (high - low) if end - begin < 3 else 0.8 * float(x[end - 1] - x[begin])
+        found.append(Bump(center, width, height, significance, low, high))
+    return found
+
+
+@lru_cache(maxsize=4)
+def _windows(n: int) -> tuple[Any, Any, Any, Any]:
+    """Runs of n readings: where they and their flanks begin and end, for all that `bumps` tries."""
+    columns = []
     size = 1
     while size <= max(1, n // 3):
         first = np.arange(n - size + 1)
         last = first + size
         flank = max(5, 2 * size)
-        # Among points that lie close, the flanks reach as far as among those that do not.
-        start = np.minimum(np.maximum(first - flank, 0), near_left[first])
-        stop = np.maximum(np.minimum(last + flank, n), near_right[last - 1])
-        lefts, rights = first - start, stop - last
-        # What is narrower than the narrowest peak is noise: its neighbours say so.
-        valid = (lefts >= 2) & (rights >= 2)
-        valid &= edges[last + 1] - edges[first] >= 1.2 * narrowest
-        if valid.any():
-            first, last, start, stop = first[valid], last[valid], start[valid], stop[valid]
-            lefts, rights = lefts[valid], rights[valid]
-            inner = (sums[last] - sums[first]) / size
-            one = np.maximum(noise.gain * inner + noise.offset, noise.floor)
-            left = _level(sums, start, (start + first) // 2, first, one)
-            right = _level(sums, last, (last + stop + 1) // 2, stop, one)
-            level, of = _joined(left, lefts, right, rights, one)
-            one = np.maximum(noise.gain * level + noise.offset, noise.floor)
-            known = (spreads[last] - spreads[first]) / size
-            variance = (one + known) / size + one / of
-            z = (inner - level) / np.sqrt(variance)
-            for k in np.flatnonzero(z >= least):
-                places.append(
-                    (float(z[k]), int(first[k]), int(last[k]), float(inner[k] - level[k]))
-                )
+        columns.append((first, last, np.maximum(first - flank, 0), np.minimum(last + flank, n)))
         size = size + 1 if size < 4 else size + size // 2
-    places.sort(reverse=True)
-    taken = np.zeros(n, dtype=bool)
-    found = []
-    for z, first, last, height in places:
-        if taken[max(first - 1, 0) : last + 1].any():
-            continue
-        taken[first:last] = True
-        low, high = x[max(first - 1, 0)], x[min(last, n - 1)]
-        inside = rest[first:last] - rest[first:last].min() + abs(height)
-        center = float(np.average(x[first:last], weights=inside))
-        width = 0.5 * float(high - low) if last - first < 3 else 0.8 * float(x[last - 1] - x[first])
-        found.append(Bump(center, width, height, z, float(low), float(high)))
-    return found
+    first, last, start, stop = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return first, last, start, stop
 
 
 def matches(
@@ -180,30 +187,56 @@ def matches(
     slope left free. `rest` is what they leave, `sigma` its standard deviation, each of the shape
     (n,). Needs that background to be right, and is then twice as sharp as `bumps`.
     """
-    found: list[tuple[float, float, float, float]] = []
     weight = 1.0 / sigma
-    powers = [weight * (x - x.mean()) ** power for power in range(degree + 1)]
-    basis, _ = np.linalg.qr(np.stack(powers, axis=1))
     scaled = rest * weight
-    scaled = scaled - basis @ (basis.T @ scaled)
+    basis = []
+    for power in range(degree + 1):
+        row = weight * (x - x.sum() / x.size) ** power
+        for other in basis:
+            row -= other.dot(row) * other
+        row /= math.sqrt(row.dot(row))
+        scaled -= row.dot(scaled) * row
+        basis.append(row)
+    centers, fwhms = _places(float(x[0]), float(x[-1]), narrowest, widest)
+    if centers.size * x.size > _MANY:
+        # No Gaussian stands out where the readings around it, taken together, do not.
+        sums = np.concatenate(([0.0], np.cumsum(np.maximum(scaled, 0.0) ** 2)))
+        reach = 1.1 * fwhms
+        near = sums[x.searchsorted(centers + reach)] - sums[x.searchsorted(centers - reach)]
+        worth = near > (0.8 * least) ** 2
+        centers, fwhms = centers[worth], fwhms[worth]
+    curves = x - centers[:, None]
+    curves /= fwhms[:, None]
+    curves *= curves
+    curves *= -_LN16
+    np.exp(curves, out=curves)
+    curves *= weight
+    squared = np.einsum("ij,ij->i", curves, curves)
+    for row in basis:
+        squared -= curves.dot(row) ** 2
+    norm = np.sqrt(np.maximum(squared, 1e-12 * weight.max() ** 2))
+    z = curves.dot(scaled) / norm
+    bumps: list[Bump] = []
+    while z.size and (top := int(z.argmax())) >= 0 and z[top] >= least:
+        center, fwhm = float(centers[top]), float(fwhms[top])
+        height = float(z[top] / norm[top])
+        low, high = center - 0.6 * fwhm, center + 0.6 * fwhm
+        bumps.append(Bump(center, fwhm, height, float(z[top]), low, high))
+        z[np.abs(centers - center) <= 0.8 * (fwhms + fwhm)] = -math.inf
+    return bumps
+
+
+@lru_cache(maxsize=4)
+def _places(low: float, high: float, narrowest: float, widest: float) -> tuple[Floats, Floats]:
+    """Centres and FWHMs of all Gaussians that are compared with the readings."""
+    centers, fwhms = [np.empty(0)], [np.empty(0)]
     fwhm = narrowest
     while fwhm <= widest:
-        count = max(int((x[-1] - x[0]) / (0.35 * fwhm)), 2) + 1
-        centers = np.linspace(x[0], x[-1], count)
-        t = (x - centers[:, None]) / fwhm
-        curves = np.exp(-_LN16 * t * t) * weight
-        curves -= (curves @ basis) @ basis.T
-        norm = np.sqrt(np.maximum((curves * curves).sum(axis=1), 1e-12 * weight.max() ** 2))
-        z = (curves @ scaled) / norm
-        tops = np.flatnonzero(z >= least)
-        found += [(float(z[k]), float(centers[k]), fwhm, float(z[k] / norm[k])) for k in tops]
+        count = max(int((high - low) / (0.35 * fwhm)), 2) + 1
+        centers.append(np.linspace(low, high, count))
+        fwhms.append(np.full(count, fwhm))
         fwhm *= 1.6
-    found.sort(reverse=True)
-    bumps: list[Bump] = []
-    for z, center, fwhm, height in found:
-        if all(abs(center - one.center) > 0.8 * (fwhm + one.fwhm) for one in bumps):
-            bumps.append(Bump(center, fwhm, height, z, center - 0.6 * fwhm, center + 0.6 * fwhm))
-    return bumps
+    return np.concatenate(centers), np.concatenate(fwhms)
 
 
 def _level(sums: Floats, start: Any, middle: Any, stop: Any, variance: Floats) -> Floats:
@@ -223,7 +256,7 @@ def _joined(
     both = ones + others
     mean = (one * ones + other * others) / both
     differ = np.abs(one - other) / np.sqrt(variance * (1 / ones + 1 / others))
-    share = np.clip(differ - 1.0, 0.0, 1.0)
+    share = np.minimum(np.maximum(differ - 1.0, 0.0), 1.0)
     higher = one > other
     top = np.where(higher, one, other)
     return mean + share * (top - mean), both + share * (np.where(higher, ones, others) - both)
@@ -240,12 +273,13 @@ def locate(
     """
     width = max(bump.fwhm, narrowest)
     low, high = min(bump.low, bump.center - 0.5 * width), max(bump.high, bump.center + 0.5 * width)
-    near = (x >= low - reach) & (x <= high + reach)
+    near = slice(int(x.searchsorted(low - reach)), int(x.searchsorted(high + reach, "right")))
     xs, ys = x[near], y[near]
-    outside = (xs < low) | (xs > high)
-    under = float(np.median(ys[outside])) if outside.sum() >= 2 else float(ys.min())
-    centers = np.linspace(max(low, x[0]), min(high, x[-1]), 25)
-    widths = np.unique(np.maximum(width * np.array([0.45, 0.7, 1.0, 1.4, 2.0]), 0.9 * narrowest))
+    outside = np.concatenate((ys[: xs.searchsorted(low)], ys[xs.searchsorted(high, "right") :]))
+    under = median(outside) if outside.size >= 2 else float(ys.min())
+    begin, end = max(low, float(x[0])), min(high, float(x[-1]))
+    centers = begin + (end - begin) / 24 * np.arange(25.0)
+    widths = np.array(sorted({max(width * part, 0.9 * narrowest) for part in _WIDTHS}))
     t = (xs - centers[:, None, None]) / widths[:, None]
     curves = np.exp(-_LN16 * t * t)
     above = ys - under

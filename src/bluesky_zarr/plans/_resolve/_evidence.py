@@ -72,7 +72,8 @@ class Evidence:
         for _ in range(4):
             if not self.spots:
                 self._see_clear()
-            if any(self._sampled(spot) for spot in self.spots):
+            enough = x.size >= 3 * len(self.spots) + 4
+            if enough and any(self._sampled(spot) for spot in self.spots):
                 self._fit()
             elif not self.spots:
                 known.fit([])
@@ -118,7 +119,7 @@ class Evidence:
         if known.x.size < 3:
             return None
         rest = known.y - known.peaks
-        return next(iter(prominences(known.x, rest, known.noise, known.peaks, 0.0)), None)
+        return next(prominences(known.x, rest, known.noise, known.peaks, 0.0), None)
 
     def _relocate(self, spot: Spot) -> None:
         reach = spot.uncertain + 0.5 * spot.fwhm

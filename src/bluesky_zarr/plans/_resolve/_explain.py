@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bluesky_zarr.peaks._fit import fit_shape
 from bluesky_zarr.peaks._models import Model
-from bluesky_zarr.peaks._noise import Noise
+from bluesky_zarr.peaks._noise import Noise, median
 from bluesky_zarr.peaks._solve import Solution
 
 __all__ = ["Explanation", "Floats", "Group", "Spot"]
@@ -78,16 +78,21 @@ class Group:
     """Peaks that are fitted together, and the fit."""
 
     spots: list[Spot]
-    inside: npt.NDArray[np.bool_]
+    inside: slice
     model: Model
     solution: Solution
     #: What the fit leaves of the readings, and the curve of other peaks that was taken as known.
     rest: Floats
     others: Floats | float = 0.0
 
-    def near(self, spot: Spot, reach: float = 1.5) -> npt.NDArray[np.bool_]:
+    def near(self, spot: Spot, reach: float = 1.5) -> slice:
         """Which readings of the fit are on a peak."""
-        return np.abs(self.model.x - spot.center) <= reach * spot.fwhm
+        return self.between(spot.center - reach * spot.fwhm, spot.center + reach * spot.fwhm)
+
+    def between(self, low: float, high: float) -> slice:
+        """Which readings of the fit are between two positions."""
+        x = self.model.x
+        return slice(int(x.searchsorted(low)), int(x.searchsorted(high, "right")))
 
 
 @dataclass(eq=False)
@@ -120,7 +125,7 @@ class Explanation:
             kept = [pair not in self.ignored for pair in zip(self.x, self.y, strict=True)]
             self.x, self.y = self.x[kept], self.y[kept]
         if not self.step:
-            self.step = float(np.median(np.diff(self.x))) if x.size > 1 else self.span
+            self.step = median(np.diff(self.x)) if x.size > 1 else self.span
             self.noise = Noise.of(self.y)
         self.peaks = np.zeros(self.x.size)
 
@@ -131,6 +136,7 @@ class Explanation:
 
     def fit(self, spots: list[Spot], *, afresh: bool = False) -> None:
         """Fit all peaks anew; `afresh` with nothing taken over of the background."""
+        before = self.groups[0] if self.straight else None
         self.groups = []
         self.peaks = np.zeros(self.x.size)
         if afresh or len(spots) != self._count:
@@ -140,9 +146,10 @@ class Explanation:
         if len(spots) > _MOST_TOGETHER:
             self.curved, self.degree = True, 1
         if not self.curved:
-            every = np.ones(self.x.size, dtype=bool)
+            every = slice(0, self.x.size)
             while self.degree < 2:
-                group = self.bent = self.fit_group(spots, every)
+                group = self.bent = self.fit_group(spots, every, under=before)
+                before = group
                 if self._agrees(group):
                     group = self._sloping(spots, group)
                     self._settle([group])
@@ -163,13 +170,13 @@ class Explanation:
         if self.degree or free < 2 or chi_squared < free + 3 * math.sqrt(2 * free):
             return level
         self.degree = 1
-        sloping = self.fit_group(spots, level.inside)
+        sloping = self.fit_group(spots, level.inside, start=level, hopeless=chi_squared - 10)
         if sloping.solution.chi_squared < chi_squared - 10:
             return sloping
         self.degree = 0
         return level
 
-    def _parts(self, spots: list[Spot]) -> list[tuple[list[Spot], npt.NDArray[np.bool_], Floats]]:
+    def _parts(self, spots: list[Spot]) -> list[tuple[list[Spot], slice, Floats]]:
         """Neighbours that overlap, the readings around them, and the other peaks there."""
         parts: list[list[Spot]] = []
         for spot in spots:
@@ -184,37 +191,60 @@ class Explanation:
         for part, own in zip(parts, curves, strict=True):
             low = min(spot.center - max(3 * spot.fwhm, 6 * self.step) for spot in part)
             high = max(spot.center + max(3 * spot.fwhm, 6 * self.step) for spot in part)
-            inside = (self.x >= low) & (self.x <= high)
-            if np.count_nonzero(inside) < 3 * len(part) + 1:
+            inside = slice(int(self.x.searchsorted(low)), int(self.x.searchsorted(high, "right")))
+            if inside.stop - inside.start < 3 * len(part) + 1:
                 # So few readings around do not even tell the background.
-                inside = np.ones(self.x.size, dtype=bool)
+                inside = slice(0, self.x.size)
             found.append((part, inside, (every - own)[inside]))
         return found
 
     def fit_group(
         self,
         spots: list[Spot],
-        inside: npt.NDArray[np.bool_],
+        inside: slice,
         others: Floats | float = 0.0,
+        *,
+        start: Group | None = None,
+        under: Group | None = None,
+        rounds: int = 30,
+        hopeless: float = math.inf,
     ) -> Group:
-        """Fit some peaks to some of the readings, the curve of other peaks being known."""
+        """Fit some peaks to some of the readings, the curve of other peaks being known.
+
+        It starts from another fit of the same peaks, if given, or from the background `under`
+        others, ends after some `rounds`, and is given up where its chi-squared will stay above
+        `hopeless`.
+        """
         x, y = self.x[inside], self.y[inside] - others
         degree = self.degree if x.size >= 3 * len(spots) + 4 else 0
         model = Model(x, [spot.shape for spot in spots], degree)
         noise = self.noise.above(others) if isinstance(others, np.ndarray) else self.noise
+        m = len(spots)
+        if start is None:
+            centers, heights = [spot.center for spot in spots], [spot.height for spot in spots]
+            fwhms, fractions = [spot.fwhm for spot in spots], [spot.fraction for spot in spots]
+        else:
+            p = start.solution.parameters.tolist()
+            centers, heights = p[:m], p[2 * m : 3 * m]
+            fwhms = [math.exp(log) for log in p[m : 2 * m]]
+            fractions = start.model.fractions(start.solution.parameters)
+            under = start
         solution = fit_shape(
             model,
             y,
             noise,
-            np.array([spot.center for spot in spots]),
-            np.array([spot.fwhm for spot in spots]),
-            np.array([spot.height for spot in spots]),
-            np.array([spot.fraction for spot in spots]),
+            centers,
+            fwhms,
+            heights,
+            fractions,
             fwhm_limits=(
-                np.array([(0.25 if spot.clear else 0.6) * self.narrowest for spot in spots]),
+                [(0.25 if spot.clear else 0.6) * self.narrowest for spot in spots],
                 2 * self.span,
             ),
             expected_fwhm=(self.narrowest, 0.15),
+            background=under and _background(under, model),
+            rounds=rounds,
+            hopeless=hopeless,
         )
         return Group(spots, inside, model, solution, y - solution.curve, others)
 
@@ -236,18 +266,21 @@ class Explanation:
     def _agrees(self, group: Group) -> bool:
         """Whether the readings beside the peaks lie on the background of the fit."""
         m = group.model.count
-        centers = group.solution.parameters[:m]
-        fwhms = np.exp(group.solution.parameters[m : 2 * m])
-        beside = np.all(np.abs(self.x[:, None] - centers) > 1.5 * fwhms, axis=1)
-        count = int(beside.sum())
+        numbers = group.solution.parameters.tolist()
+        beside = np.ones(self.x.size, dtype=bool)
+        for center, log_fwhm in zip(numbers[:m], numbers[m : 2 * m], strict=True):
+            reach = 1.5 * math.exp(log_fwhm)
+            beside[group.between(center - reach, center + reach)] = False
+        count = int(np.count_nonzero(beside))
         if count < 4:
             return True
         rest = group.rest[beside] / np.sqrt(group.solution.variance[beside])
         if not self.degree:
-            x = self.x[beside] - self.x[beside].mean()
-            if abs(float(rest @ x)) > 3.5 * math.sqrt(float(x @ x)):
+            x = self.x[beside]
+            x -= x.sum() / count
+            if abs(float(rest.dot(x))) > 3.5 * math.sqrt(float(x.dot(x))):
                 return False
-        return float(rest @ rest) < count + 4 * math.sqrt(2 * count)
+        return float(rest.dot(rest)) < count + 4 * math.sqrt(2 * count)
 
     def stands(self, group: Group, spot: Spot, least: float | None = None) -> bool:
         """Whether the readings on a peak lie above those on both sides of it.
@@ -257,26 +290,25 @@ class Explanation:
         deviations they have to be above.
         """
         x = group.model.x
-        rest = group.rest + spot.curve(x) + group.model.background(group.solution.parameters)
-        t = (x - spot.center) / spot.fwhm
-        top = np.abs(t) <= 0.4
-        if not top.any():
+        spread_of, where = group.solution.variance, spot.center
+        rest = group.rest + spot.curve(x) + group.model.background(group.solution.parameters, x)
+        top = group.near(spot, 0.4)
+        if top.start == top.stop:
             return True
-        height = float(rest[top].mean())
-        variance = float(group.solution.variance[top].mean()) / int(top.sum())
-        for side, end in ((-t, x[0]), (t, x[-1])):
-            beside = (side >= 0.75) & (side <= 2.0)
-            if not beside.any():
-                if abs(end - spot.center) > 0.75 * spot.fwhm:
+        height, variance = _mean(rest[top]), _mean(spread_of[top]) / (top.stop - top.start)
+        for side, end in ((-spot.fwhm, float(x[0])), (spot.fwhm, float(x[-1]))):
+            beside = group.between(*sorted((where + 0.75 * side, where + 2.0 * side)))
+            if beside.start == beside.stop:
+                if abs(end - where) > 0.75 * spot.fwhm:
                     continue
-                beside = side > 0.4
-                if not beside.any():
+                beside = slice(0, top.start) if side < 0 else slice(top.stop, x.size)
+                if beside.start == beside.stop:
                     # At the limit of the axis the fit alone can tell that the top is inside.
-                    if abs(end - spot.center) > 3 * spot.center_error:
+                    if abs(end - where) > 3 * spot.center_error:
                         continue
                     return False
-            drop = height - float(rest[beside].mean())
-            spread = variance + float(group.solution.variance[beside].mean()) / int(beside.sum())
+            drop = height - _mean(rest[beside])
+            spread = variance + _mean(spread_of[beside]) / (beside.stop - beside.start)
             if drop + 1.5 * math.sqrt(spread) < 0.25 * spot.height + 1e-12:
                 return False
             if least is not None and drop < least * math.sqrt(spread):
@@ -287,29 +319,46 @@ class Explanation:
         self.groups = groups
         for group in groups:
             m = group.model.count
-            p = group.solution.parameters
-            errors = np.sqrt(np.maximum(np.diagonal(group.solution.covariance), 0.0))
-            under = group.model.at(p[:m]).background(p)
-            fractions = group.model.fractions(p)
-            self.peaks += group.model.at(self.x).evaluate(p)[0]
-            weighted = group.rest**2 / group.solution.variance
+            if not m:
+                continue
+            solution = group.solution
+            p = solution.parameters.tolist()
+            errors = np.sqrt(np.maximum(solution.covariance.diagonal(), 0.0)).tolist()
+            fractions = group.model.fractions(solution.parameters)
+            if group.model.x.size == self.x.size:
+                self.peaks += solution.peaks
+            else:
+                self.peaks += group.model.at(self.x).evaluate(solution.parameters)[0]
+            weighted = group.rest**2 / solution.variance
             for k, spot in enumerate(group.spots):
                 if not spot.ready:
                     continue
-                spot.center = float(p[k])
-                spot.fwhm = float(np.exp(p[m + k]))
-                spot.height = float(p[2 * m + k])
+                spot.center = p[k]
+                spot.fwhm = math.exp(p[m + k])
+                spot.height = p[2 * m + k]
                 near = group.near(spot)
-                degrees = int(near.sum()) - 3
+                degrees = near.stop - near.start - 3
                 spot.misfit = float(weighted[near].sum()) / degrees if degrees > 0 else math.nan
                 # What chance alone explains leaves the errors as they are.
                 spot.scale = 1.0
                 if degrees > 0 and spot.misfit > 1 + 2 * math.sqrt(2 / degrees):
                     spot.scale = math.sqrt(spot.misfit)
                 scale = spot.scale
-                spot.center_error = scale * float(errors[k])
-                spot.fwhm_error = scale * spot.fwhm * float(errors[m + k])
-                spot.height_error = scale * float(errors[2 * m + k])
-                spot.fraction = float(fractions[k])
-                spot.level = float(under[k])
+                spot.center_error = scale * errors[k]
+                spot.fwhm_error = scale * spot.fwhm * errors[m + k]
+                spot.height_error = scale * errors[2 * m + k]
+                spot.fraction = fractions[k]
+                spot.level = float(group.model.background(solution.parameters, p[k]))
                 spot.fitted = True
+
+
+def _background(under: Group, model: Model) -> list[float] | None:
+    """The background of a fit for another model, if it covers the same range."""
+    if (under.model.low, under.model.high) != (model.low, model.high):
+        return None
+    known = under.solution.parameters[under.model.background_at :].tolist()
+    return (known + [0.0] * model.degree)[: model.degree + 1]
+
+
+def _mean(values: Floats) -> float:
+    return float(values.sum()) / values.size

@@ -21,6 +21,10 @@ _SUSPICIOUS, _WRONG = 2.0, 3.0
 _SHAPE, _PAIR = 5.0, 12.0
 #: How near the criterion of a shape has to be for it to be a rival, and how far is too far.
 _RIVAL, _FAR = 4.0, 30.0
+#: A fit of two peaks gets there in so many steps, or hardly at all.
+_ROUNDS = 12
+#: The FWHM that describes the same readings, in units of that of a Gaussian, roughly.
+_ALIKE = {"gaussian": 1.0, "lorentzian": 0.7, "pseudo-voigt": 0.85}
 
 
 def improve(known: Explanation, spots: list[Spot]) -> None:
@@ -36,6 +40,34 @@ def improve(known: Explanation, spots: list[Spot]) -> None:
             reshape(known, spots, spot)
             if _surprise(known.group(spot), spot) > _WRONG and not spot.whole:
                 _split(known, spots, spot)
+    if len(spots) > 1 and all(spot.fitted for spot in spots):
+        _simplify(known, spots)
+
+
+def _simplify(known: Explanation, spots: list[Spot]) -> None:
+    """Take one shape for all peaks on one straight background, where this describes all readings.
+
+    The long tails of neighbours together look like a hump, or like a background of its own under
+    each of them, and then no peak alone is any better with tails.
+    """
+    peaks = sorted((spot for spot in spots if not spot.background), key=lambda spot: spot.center)
+    straight = known.straight and len(peaks) == len(spots)
+    if not peaks or (straight and all(_surprise(known.groups[0], spot) < _WRONG for spot in peaks)):
+        return
+    for shape in SHAPES:
+        alike = [
+            replace(spot, shape=shape, fwhm=spot.fwhm * _ALIKE[shape] / _ALIKE[spot.shape])
+            for spot in peaks
+        ]
+        trial = known.fit_group(alike, slice(0, known.x.size), rounds=_ROUNDS)
+        free = known.x.size - trial.model.size
+        if free > 1 and trial.solution.chi_squared < free + 2 * math.sqrt(2 * free):
+            for k, spot in enumerate(peaks):
+                spot.shape = shape
+                _take(spot, trial, k)
+            spots[:] = peaks
+            known.fit(spots, afresh=True)
+            return
 
 
 def reshape(known: Explanation, spots: list[Spot], spot: Spot) -> Spot | None:
@@ -45,35 +77,40 @@ def reshape(known: Explanation, spots: list[Spot], spot: Spot) -> Spot | None:
     spot.judged, spot.rival = known.x.size, None
     group = known.group(spot)
     others = _others(group, spot)
-    single = group if len(group.spots) == 1 else known.fit_group([spot], group.inside, others)
+    single = _alone(known, group, spot, others)
     tried = [(_criterion(single) - _SHAPE, spot.shape, single)]
+    hopeless = single.solution.chi_squared + _FAR
     for name in SHAPES:
         if name == spot.shape:
             continue
-        trial = known.fit_group([replace(spot, shape=name)], group.inside, others)
+        fwhm = spot.fwhm * _ALIKE[name] / _ALIKE[spot.shape]
+        one = replace(spot, shape=name, fwhm=fwhm)
+        trial = known.fit_group([one], group.inside, others, under=group, hopeless=hopeless)
         tried.append((_criterion(trial), name, trial))
         # What lies between two shapes is not tried where one fits and the other is far off.
         if abs(tried[1][0] - tried[0][0]) > _FAR and _surprise(group, spot) < 1:
             break
     tried.sort(key=lambda fit: fit[0])
-    (best, shape, _), (second, name, rival) = tried[:2]
+    (best, shape, chosen), (second, name, rival) = tried[:2]
     if shape != spot.shape:
         spot.shape = shape
+        _take(spot, chosen)
         # Another shape may need no other background.
         known.fit(spots, afresh=True)
     if second > best + _SHAPE + _RIVAL:
         return None
-    p = rival.solution.parameters
-    spot.rival = replace(
-        spot,
-        shape=name,
-        center=float(p[0]),
-        fwhm=float(np.exp(p[1])),
-        height=float(p[2]),
-        fraction=float(rival.model.fractions(p)[0]),
-        level=float(rival.model.at(p[:1]).background(p)[0]),
-    )
+    spot.rival = replace(spot, shape=name)
+    _take(spot.rival, rival)
     return spot.rival
+
+
+def _take(spot: Spot, fitted: Group, k: int = 0) -> None:
+    """Give a peak the parameters that a fit has for the peak of some number."""
+    p, m = fitted.solution.parameters, fitted.model.count
+    spot.center, spot.height = float(p[k]), float(p[2 * m + k])
+    spot.fwhm = math.exp(p[m + k])
+    spot.fraction = fitted.model.fractions(p)[k]
+    spot.level = float(fitted.model.background(p, spot.center))
 
 
 def _merge(known: Explanation, spots: list[Spot]) -> None:
@@ -108,7 +145,7 @@ def _surprise(group: Group, spot: Spot) -> float:
     E. B. Wilson and M. M. Hilferty, Proc. Natl. Acad. Sci. 17, 684 (1931).
     """
     near = group.near(spot, 2.0)
-    degrees = int(near.sum()) - 3
+    degrees = near.stop - near.start - 3
     if degrees < 1:
         return 0.0
     chi_squared = float((group.rest[near] ** 2 / group.solution.variance[near]).sum())
@@ -120,8 +157,14 @@ def _others(group: Group, spot: Spot) -> Floats:
     """The curve of the other peaks of a group, and of those that the group took as known."""
     solution = group.solution
     known = group.others if isinstance(group.others, np.ndarray) else 0.0
-    under = group.model.background(solution.parameters)
-    return solution.curve - under - spot.curve(group.model.x) + known
+    return solution.peaks - spot.curve(group.model.x) + known
+
+
+def _alone(known: Explanation, group: Group, spot: Spot, others: Floats) -> Group:
+    """The fit of one peak of a group, the curve of the others being known."""
+    if len(group.spots) == 1:
+        return group
+    return known.fit_group([spot], group.inside, others, under=group)
 
 
 def _criterion(group: Group) -> float:
@@ -131,9 +174,10 @@ def _criterion(group: Group) -> float:
 def _split(known: Explanation, spots: list[Spot], spot: Spot) -> None:
     group = known.group(spot)
     others = _others(group, spot)
-    single = known.fit_group([spot], group.inside, others)
-    near = np.flatnonzero(group.near(spot, 2.0))
-    highest = near[np.argmax(group.rest[near] / np.sqrt(group.solution.variance[near]))]
+    single = _alone(known, group, spot, others)
+    near = group.near(spot, 2.0)
+    beyond = group.rest[near] / np.sqrt(group.solution.variance[near])
+    highest = near.start + int(beyond.argmax())
     best, pair = _criterion(single) - _PAIR, None
     for shape in dict.fromkeys(("gaussian", spot.shape)):
         whole = replace(spot, shape=shape)
@@ -142,10 +186,13 @@ def _split(known: Explanation, spots: list[Spot], spot: Spot) -> None:
         height = max(float(group.rest[highest]), 0.05 * spot.height)
         beside = replace(whole, center=float(group.model.x[highest]), height=height)
         for two in ([left, right], [whole, beside]):
-            trial = known.fit_group(two, group.inside, others)
+            trial = known.fit_group(two, group.inside, others, under=group, rounds=_ROUNDS)
             criterion = _criterion(trial)
             if criterion < best and _two_peaks(known, trial, single, spot):
                 best, pair = criterion, two
+            if _surprise(trial, spot) < 1:
+                # The other start would only lead there too.
+                break
         if pair is not None:
             break
     if pair is None:

@@ -27,6 +27,8 @@ _MOST_ROUNDS = 12
 #: So often points are taken to tell shapes apart, so many at a time, if the widths that they give
 #: differ by more than this part of the error asked for.
 _SETTLED, _DECIDING, _MATTERS = 5, 3, 0.6
+#: With a chi-squared per degree of freedom above this, errors say little, however small.
+_MISFIT = 5.0
 #: The most points for one peak in one pass.
 _MOST_POINTS = 60
 
@@ -112,8 +114,10 @@ class _Line:
             if not more and spot.fitted and spot.settled < _SETTLED:
                 # Before a peak is done with: another shape may have another width.
                 spot.settled += 1
+                shape = spot.shape
                 rival = self.found.reshape(spot)
-                more = self._points_for(spot) or self._deciding(spot, rival)
+                more = self._points_for(spot) if spot.shape != shape else []
+                more = more or self._deciding(spot, rival)
             if more:
                 spot.rounds += 1
                 spots.append(spot)
@@ -139,7 +143,8 @@ class _Line:
     def _informative(self, spot: Spot, planned: list[float]) -> list[float]:
         """Points for the errors asked for, besides those already planned."""
         group = self.found.known.group(spot)
-        near = int(group.near(spot, 1.2).sum())
+        inside = group.near(spot, 1.2)
+        near = inside.stop - inside.start
         # The errors that few readings give are not well known themselves.
         share = min(max(0.35 + 0.45 * (near - 20) / 45, 0.35), 1.0)
         if spot.fwhm < 0.9 * self.narrowest:
@@ -149,16 +154,17 @@ class _Line:
             k: share * self.settings.center_error * spot.fwhm / spot.scale,
             m + k: share * self.settings.fwhm_error / spot.scale,
         }
-        most = min(max(near, 4), _MOST_POINTS)
-        low = max(spot.center - 1.6 * spot.fwhm, self.low)
-        high = min(spot.center + 1.6 * spot.fwhm, self.high)
-        candidates = self._places(low, high, max(4 * most, 30))
-        every = np.concatenate((candidates, planned))
-        peaks, curve, jacobian = group.model.at(every).evaluate(group.solution.parameters)
-        variance = self.found.known.noise.variance(curve, peaks)
-        points = informative(
-            candidates, jacobian, variance, group.solution.covariance, targets, most
-        )
+        covariance = group.solution.covariance
+        points = []
+        if any(covariance[i, i] > targets[i] ** 2 for i in targets):
+            most = min(max(near, 4), _MOST_POINTS)
+            low = max(spot.center - 1.6 * spot.fwhm, self.low)
+            high = min(spot.center + 1.6 * spot.fwhm, self.high)
+            candidates = self._places(low, high, max(4 * most, 30))
+            every = np.concatenate((candidates, planned))
+            peaks, curve, jacobian = group.model.at(every).evaluate(group.solution.parameters)
+            variance = self.found.known.noise.variance(curve, peaks)
+            points = informative(candidates, jacobian, variance, covariance, targets, most)
         least = LEAST - near - len(planned)
         if not points and least > 0:
             points = [spot.center + spot.fwhm * (0.3 - 0.6 * (i % 2)) for i in range(least)]
@@ -195,7 +201,7 @@ class _Line:
         """Where points may be taken, evenly; each several times if there are few such places."""
         places = np.linspace(low, high, count)
         floor = self.axis.step_floor
-        if floor * (count - 1) <= high - low:
+        if floor <= 0 or floor * (count - 1) <= high - low:
             return places
         taken = self.found.known.x
         places = np.unique(taken[(taken >= low) & (taken <= high)])
@@ -224,8 +230,8 @@ class _Line:
         floor = max(self.axis.step_floor, 1e-9 * self.span)
         kept: list[float] = []
         for point in sorted(point for point in wanted if self.low <= point <= self.high):
-            at = int(np.searchsorted(taken, point))
-            beside = [*taken[max(at - 1, 0) : at + 1], *kept[-1:]]
+            at = int(taken.searchsorted(point))
+            beside = [*taken[max(at - 1, 0) : at + 1].tolist(), *kept[-1:]]
             # What is asked for exactly where a point is already is meant to be measured again.
             if all(abs(point - other) >= floor or point == other for other in beside):
                 kept.append(point)
@@ -257,7 +263,10 @@ class _Line:
             spot.center_error <= settings.center_error * spot.fwhm
             and spot.fwhm_error <= settings.fwhm_error * spot.fwhm
         ):
-            return ""
+            # Of a signal whose noise is a guess, chi-squared says little too.
+            if not (self.found.known.noise.counts and spot.scale**2 > _MISFIT):
+                return ""
+            return f"its curve does not describe the readings, chi-squared is {spot.misfit:.2g}"
         if spot.asked and not spot.approved:
             return "not approved"
         if self.stopped:

@@ -28,9 +28,10 @@ class Resolve:
     3. Where nothing is found with few points, the points are doubled: a weak wide peak needs many.
     4. A peak that is believed is measured at half its FWHM from point to point, and fitted. Counts
        are weighted by Poisson's law (W. Cash, ApJ 228, 939 (1979)); the shape with the lowest
-       information criterion is taken, and two peaks where one does not describe the readings. The
-       background is a straight line under all peaks, or one under each group of neighbours where
-       that does not hold.
+       information criterion is taken, and two peaks where one does not describe the readings; all
+       peaks get one shape if that, on a straight background, describes all readings. Otherwise the
+       background is a straight line under each group of neighbours. Counts that no curve describes
+       leave a peak unresolved, however small its errors are.
     5. The fit says how well centre and width are known, and how much a reading anywhere would add
        to that (Fisher's information). The next pass takes the points that add most (an A-optimal
        design), as many as the errors asked for need, until they are reached.
