@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import threading
@@ -147,11 +148,17 @@ class FrameFiles:
         places = self._places(flat)
         files = self._acquire(places)
         try:
-            extents = [
-                self._append(file, place, tiles, number, time)
-                for file, place, tiles in zip(files, places, encoded, strict=True)
-            ]
-            self._enter(files, places, extents, flat, number)
+            with contextlib.ExitStack() as turns:
+                # The kernel lets one write into a file at a time. An entry that had to wait for the
+                # bytes of the next frame would keep its worker from checksumming the one after, so
+                # bytes and entry go out in one turn. All take the files in the same order.
+                for file in files:
+                    turns.enter_context(file.turn)
+                extents = [
+                    self._append(file, place, tiles, number, time)
+                    for file, place, tiles in zip(files, places, encoded, strict=True)
+                ]
+                self._enter(files, places, extents, flat, number)
         finally:
             self._release(places)
 
