@@ -467,10 +467,12 @@ def test_counts_are_in_the_store_while_frames_come(
 # ---------------------------------------------------------------------- the queue
 
 
-def test_write_waits_while_the_queue_is_full(
-    make: MakeSink, small_is_large: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("workers", "most"), [(2, 4), (8, 5)])
+def test_write_waits_while_the_queue_is_full_or_has_more_than_keeps_the_workers_busy(
+    make: MakeSink, small_is_large: None, monkeypatch: pytest.MonkeyPatch, workers: int, most: int
 ) -> None:
     monkeypatch.setattr(sink_module, "QUEUE_BYTES", 1000)
+    monkeypatch.setattr(sink_module, "worker_count", lambda: workers)
     sink = make()
     gate = threading.Event()
     store = sink._files.store
@@ -485,7 +487,7 @@ def test_write_waits_while_the_queue_is_full(
     source.start()
     time.sleep(0.1)
     # 200 bytes each.
-    assert len(taken) == 5
+    assert len(taken) == most
     gate.set()
     source.join(10)
     sink.close()

@@ -22,15 +22,18 @@ from bluesky_zarr.store._frames import FrameFiles
 from bluesky_zarr.store._layout import Layout
 from bluesky_zarr.store._length import lengthen, trim
 from bluesky_zarr.store._paths import array_uri
-from bluesky_zarr.store._pool import shared_pool
+from bluesky_zarr.store._pool import shared_pool, worker_count
 from bluesky_zarr.store._positions import FrameError, Index, Positions
 from bluesky_zarr.store._source_info import SourceInfo
 
 _logger = logging.getLogger(__name__)
 
 QUEUE_BYTES = 64 * 2**20
-"""Raw bytes of frames that a sink holds at most; `write` waits beyond. One frame is always
-taken.
+"""Raw bytes of frames that a sink holds at most; `write` waits beyond. One frame is always taken.
+
+Of large frames it holds fewer: two more than there are workers keep all of them busy, and the
+copies of few frames stay in the processor's cache. At least a quarter of this is always taken, so
+that frames below a megabyte do not make `write` wait for every one of them.
 """
 INLINE_BYTES = 64 * 2**10
 """Frames up to this size are stored on the caller's thread."""
@@ -45,8 +48,8 @@ class FrameSink:
     """One array of a store, written frame by frame: made by `Writer.prepare`.
 
     Any thread may write, positions may come in any order, and of two frames for one position the
-    one that was written last is read. A sink holds at most `QUEUE_BYTES` of frames (64 MiB) and
-    keeps at most 16 files open.
+    one that was written last is read. A sink holds at most `QUEUE_BYTES` of frames (64 MiB), of
+    large ones two more than the pool has workers, and keeps at most 16 files open.
 
     `key` is the array's key in the store, `uri` that of its node, `chunk_shape` the shape of an
     inner chunk (scan dims first), `expected` how many positions are to be filled (None where nobody
@@ -89,6 +92,8 @@ class FrameSink:
         self._frame_bytes = math.prod(source.shape) * self._dtype.itemsize
         self._inline = self._frame_bytes <= INLINE_BYTES
         self._pool = shared_pool()
+        busy = (worker_count() + 2) * self._frame_bytes
+        self._room = min(QUEUE_BYTES, max(QUEUE_BYTES // 4, busy))
         # What follows is about growing; `_length` is that of the array's document, or less.
         self._resizing = threading.Lock()
         self._length = length
@@ -161,8 +166,7 @@ class FrameSink:
         copy: bool = True,
         time: float | None = None,
     ) -> int:
-        """Hand over a frame and return the number of this write; waits while 64 MiB of frames are
-        queued.
+        """Hand over a frame and return the number of this write; waits while the queue is full.
 
         Parameters
         ----------
@@ -199,7 +203,7 @@ class FrameSink:
         if time is None:
             time = _time.time()
         with self._queue:
-            while self._in_flight and self._in_flight + self._frame_bytes > QUEUE_BYTES:
+            while self._in_flight and self._in_flight + self._frame_bytes > self._room:
                 self._queue.wait()
             # It may have failed or been closed while this frame waited.
             self._check_open()
