@@ -135,12 +135,12 @@ def _show_lines(path: Path, client: Any, directory: Path, say: Callable[[str], N
     streams = [name for name in tree.children if "cam" in tree[name]]
     shapes = ", ".join(f"{name} {run[name]['cam'].shape}" for name in streams)
     say(f"Through Tiled:  {shapes}")
-    energies = ", ".join(f"{e:.4f}" for e in np.sort(tree["peaks"]["center"].values))
+    energies = ", ".join(f"{e:.4f}" for e in np.sort(np.asarray(tree["peaks"]["center"])))
     say(
         f"Through xarray: {tree['merged']['cam-sum'].size} readings merged, lines at {energies} keV"
     )
     same = all(
-        np.array_equal(np.asarray(run[name]["cam"][...]), tree[name]["cam"].values)
+        np.array_equal(np.asarray(run[name]["cam"][...]), np.asarray(tree[name]["cam"]))
         for name in streams
     )
     say(f"The same frames through both: {'yes' if same else 'NO'}")
