@@ -18,7 +18,7 @@ from bluesky_zarr.plans import (
     Outcome,
     zoom_scan,
 )
-from bluesky_zarr.store import validate
+from bluesky_zarr.store import inspect, validate
 from tests.fakes import Diode, code_of, frame_of, instant_motor
 from tests.plans.told import FIRST, SECOND, Told, hill
 
@@ -105,6 +105,19 @@ def test_the_result_prints_as_a_table_and_is_printed_after_the_run(bench, capsys
     assert str(result) in capsys.readouterr().out
     assert (result.points, result.passes) == (15, 3)
     assert result.run_uid == bench.store().attrs["run_uid"]
+
+
+def test_inspect_shows_the_peaks_and_why_the_search_ended(bench):
+    bench.scan(max_points=13)
+    shown = str(inspect(bench.storage.last_path)).split("\n\n")[-1].splitlines()
+    assert shown[0].split() == ["center", "fwhm", "height", "resolved"]
+    assert [line.split()[0] for line in shown[2:4]] == ["4", "8"]
+    assert shown[-1] == "max_points=13 reached: the search ended there."
+    nested = bench.scan(strategy=Told(FIRST), outer=Linspace(bench.y, 0, 1, 2))
+    assert nested.parents == (0, 1)
+    assert (
+        str(inspect(bench.storage.last_path)).splitlines()[-1].startswith("1            4.000 +-")
+    )
 
 
 def test_a_scan_can_go_downwards(bench):

@@ -19,9 +19,10 @@ from scanspec.specs import Linspace
 import bluesky_zarr as bz
 from bluesky_zarr import Storage
 from bluesky_zarr.catalog import TiledServer, dataset, serve
-from bluesky_zarr.plans import nested_scan
-from tests.fakes import PositionCamera, code_of, frame_of, instant_motor, spec_of
-from tests.session.test_pauses import pausing, run_through
+from bluesky_zarr.geometry import ScanGeometry
+from bluesky_zarr.plans import nested_scan, zoom_scan
+from tests.fakes import Diode, PositionCamera, code_of, frame_of, instant_motor, spec_of
+from tests.pausing import pausing, run_through
 
 SIZES = (3, 2, 2, 2, 2)
 
@@ -156,3 +157,53 @@ def test_databroker_reads_the_same_run(
         run = databroker.from_profile("beamline")[uid]
         for k in range(3):
             np.testing.assert_array_equal(run["primary"]["one"][k], frame_of(code_of((k,)), (3, 4)))
+
+
+def test_a_search_inside_of_two_outer_axes_is_ragged_and_right_everywhere(
+    bench: SimpleNamespace, server: TiledServer
+) -> None:
+    bench.RE.subscribe(server.writer(batch_size=1000))
+    a, b, c = bench.motors[:3]
+
+    def top(a: float, b: float) -> float:
+        return 20 + 15 * a + 5 * b
+
+    with init_devices():
+        # The peak wanders with the outer axes; at (1, 1) there is none.
+        diode = Diode(
+            [a, b, c],
+            lambda a, b, c: 10 + (a * b < 1) * 900 * 2 ** -(((c - top(a, b)) / 3) ** 2),
+        )
+    bench.one.motors = [a, b, c]
+    outer = Linspace(a, 0, 1, 2) * ~Linspace(b, 0, 1, 2)
+    result = bench.RE(zoom_scan([diode, bench.one], "diode", c, 0, 60, narrowest=4, outer=outer))
+    found = result.plan_result
+    places = list(ScanGeometry.from_spec(outer).points())
+    tree = bz.open(bench.storage.last_path)
+    run = server.client()[result.run_start_uids[0]]
+
+    coarse = tree["primary"].to_dataset()
+    assert coarse["one"].dims[:3] == ("a", "b", "c")
+    for cell in np.ndindex(coarse["diode"].shape):
+        at = (*cell[:2], float(coarse["c"][cell[2]]))
+        np.testing.assert_array_equal(coarse["one"].values[cell], frame_of(code_of(at), (3, 4)))
+
+    ragged = tree["zoom"].to_dataset()
+    assert len(set(np.bincount(ragged["parent"].values, minlength=4))) > 1
+    for row, parent in enumerate(ragged["parent"].values):
+        at = (places[parent]["a"], places[parent]["b"], float(ragged["c"][row]))
+        assert (ragged["a"].values[row], ragged["b"].values[row]) == at[:2]
+        np.testing.assert_array_equal(ragged["one"].values[row], frame_of(code_of(at), (3, 4)))
+
+    peaks = tree["peaks"].to_dataset()
+    with_peak = [n for n, place in enumerate(places) if place["a"] * place["b"] < 1]
+    assert peaks["parent"].values.tolist() == list(found.parents) == with_peak
+    tops = [top(**places[n]) for n in with_peak]
+    np.testing.assert_allclose(peaks["center"].values, tops, atol=0.05)
+    np.testing.assert_allclose(peaks["fwhm"].values, 6, rtol=0.02)
+    assert "Outer point 2: " in found.why
+
+    for stream in ("primary", "zoom"):
+        np.testing.assert_array_equal(run[stream]["one"].read(), tree[stream]["one"].values)
+    np.testing.assert_array_equal(run["peaks"]["center"].read(), peaks["center"].values)
+    assert len(tree["merged"]["diode"]) == found.points
