@@ -11,7 +11,7 @@ __all__ = ["Peak"]
 PerAxis = float | tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Peak:
     """One peak of a signal along one axis, or over several.
 
@@ -45,6 +45,19 @@ class Peak:
     resolved: bool = False
     note: str = ""
 
+    # What is not known of two peaks is the same of both: NaN would be unequal to itself.
+    def __eq__(self, other: object) -> bool:
+        return self._known() == other._known() if isinstance(other, Peak) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._known())
+
+    def _known(self) -> tuple[object, ...]:
+        return tuple(
+            tuple(_or_none(part) for part in value) if isinstance(value, tuple) else _or_none(value)
+            for value in vars(self).values()
+        )
+
     @property
     def centers(self) -> tuple[float, ...]:
         """The centre on each axis, however many there are."""
@@ -54,6 +67,10 @@ class Peak:
     def fwhms(self) -> tuple[float, ...]:
         """The full width at half maximum along each axis, however many there are."""
         return _each(self.fwhm)
+
+
+def _or_none(value: object) -> object:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _each(value: PerAxis) -> tuple[float, ...]:
