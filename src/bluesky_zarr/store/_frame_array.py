@@ -17,6 +17,7 @@ import numpy as np
 
 from bluesky_zarr.store._metadata import Document
 from bluesky_zarr.store._shard import Record, ShardFile
+from bluesky_zarr.store._slots import Slots, slots_bytes
 
 Cell = tuple[int, ...]
 Extent = tuple[int, int]
@@ -26,7 +27,8 @@ class FrameArray:
     """The layout of one frame array; ValueError where its document does not describe one.
 
     A position is a cell of the scan's dims, a tile a cell of the grid of inner chunks over the
-    frame's dims, a place a cell of the grid of shards.
+    frame's dims, a place a cell of the grid of shards. Where a chunk spans a `group` of positions
+    along the fastest scan dim, it is named by the first of them.
     """
 
     def __init__(self, store: Path, key: str, document: Document) -> None:
@@ -55,6 +57,8 @@ class FrameArray:
         self.growing = self.dims[:1] == ("event",)
         n = self.scan_ndim
         self.scan_shape: Cell = self.shape[:n]
+        self.group = self.inner[n - 1]
+        self.lead = slots_bytes(self.group)
         # A shard may reach beyond the frame's edge, so a frame may have fewer tiles than places.
         self.tiles = _grid(self.shape[n:], self.inner[n:])
         self.grid: Cell = _grid(self.shard, self.inner)
@@ -115,9 +119,21 @@ class FrameArray:
             return False
         return self.growing or all(p < s for p, s in zip(position, self.scan_shape, strict=True))
 
-    def words(self, position: Cell, tile: Cell = ()) -> str:
-        """A position, and the tile where a frame has several, in words."""
+    def slots_of(self, position: Cell) -> list[Cell]:
+        """The positions of the chunk that begins at this one, as many as the array has."""
+        *slow, fast = position
+        end = fast + self.group
+        if not self.growing:
+            end = min(end, self.scan_shape[-1])
+        return [(*slow, place) for place in range(fast, end)]
+
+    def words(self, position: Cell, tile: Cell = (), *, alone: bool = False) -> str:
+        """A position, and the tile where a frame has several, in words; of a chunk of several
+        frames all its positions, unless this one is meant `alone`.
+        """
         text = f"index {position if len(position) != 1 else next(iter(position))}"
+        if self.group > 1 and not alone:
+            text += f" and the {self.group - 1} after it"
         return f"{text}, tile {tile}" if tile and math.prod(self.tiles) > 1 else text
 
 
@@ -162,7 +178,9 @@ class ShardGroup:
         self._tiles = math.prod(array.tiles)
         for place, path in members:
             try:
-                self.files[place] = ShardFile(path, array.entries, writable=writable)
+                self.files[place] = ShardFile(
+                    path, array.entries, writable=writable, lead=array.lead
+                )
             except ValueError as error:
                 self.broken.append((path, str(error)))
 
@@ -182,6 +200,40 @@ class ShardGroup:
                 if self.array.holds(position, tile):
                     found.setdefault(position, {})[tile] = extent
         return found
+
+    def readable(self) -> dict[Cell, int]:
+        """Every position that a reader finds a frame at, and how often it was written by the
+        table of its chunk; 1, where it has none of several frames.
+        """
+        found: dict[Cell, int] = {}
+        for position, tiles in self.indexed().items():
+            if self.is_complete(tiles):
+                for cell, (count, _) in self.filled(position, tiles).items():
+                    found[cell] = count
+        return found
+
+    def filled(self, position: Cell, extents: dict[Cell, Extent]) -> dict[Cell, tuple[int, float]]:
+        """The positions with a frame of one writing of a chunk: how often each was written, and
+        when its frame was taken.
+
+        Without a table (a chunk of one position) that is (1, NaN); with a damaged one it is that
+        for every position, as the frames may be all that is whole.
+        """
+        cells = self.array.slots_of(position)
+        slots = self.slots(position, extents)
+        if slots is None:
+            return dict.fromkeys(cells, (1, math.nan))
+        return {
+            cell: (int(count), float(time))
+            for cell, count, time in zip(cells, slots.counts, slots.times, strict=False)
+            if count
+        }
+
+    def slots(self, position: Cell, extents: dict[Cell, Extent]) -> Slots | None:
+        """The table of one writing of a chunk; None if it has none, or a damaged one."""
+        tile, extent = min(extents.items())
+        place, _ = self.array.entry(position, tile)
+        return Slots.unpack(self.files[place].read_lead(extent), self.array.group)
 
     def is_complete(self, tiles: dict[Cell, Extent]) -> bool:
         """Whether these are all tiles of a frame."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bluesky_zarr.store._codecs import checksum, encoder
+from bluesky_zarr.store._codecs import checksum, compressor_configuration, decoder, encoder
 from bluesky_zarr.store._files import fsync_dir
 from bluesky_zarr.store._layout import Layout
 from bluesky_zarr.store._progress import Progress
@@ -26,6 +26,7 @@ from bluesky_zarr.store._shard import (
     ShardFile,
     head_bytes,
 )
+from bluesky_zarr.store._slots import Slots, slots_bytes
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -92,19 +93,29 @@ class FrameFiles:
         progress: Progress,
     ) -> None:
         self.dead_bytes = 0
+        #: How many positions along the fastest scan dim a chunk spans.
+        self.group = layout.inner[len(scan_shape) - 1]
         self.progress = progress
         self._node = node
         self._dtype = dtype
         self._array_id = array_id
         self._encode = encoder(codec, dtype.itemsize)
+        compressor = compressor_configuration(codec, dtype.itemsize)
+        self._codecs = [*([compressor] if compressor else []), {"name": "crc32c"}]
 
+        # From here on a place in the scan is a chunk's: of one position, or of a group of them.
         ndim = len(scan_shape)
+        scan_shape = (*scan_shape[:-1], math.ceil(scan_shape[-1] / self.group))
         self._scan_shape = scan_shape
-        self._scan_shard = layout.shard[:ndim]
+        self._scan_shard = layout.grid[:ndim]
         self._scan_grid = tuple(
             math.ceil(n / part) for n, part in zip(scan_shape, self._scan_shard, strict=True)
         )
         self._tile = layout.inner[ndim:]
+        slots = (self.group,) if self.group > 1 else ()
+        self._block_shape = slots + frame_shape
+        self._stored_tile = slots + self._tile
+        self._lead = slots_bytes(self.group)
         frame_shard = layout.shard[ndim:]
         self._frame_grid = tuple(
             math.ceil(n / part) for n, part in zip(frame_shape, frame_shard, strict=True)
@@ -113,8 +124,9 @@ class FrameFiles:
         self._whole = self._tile == frame_shape
         self._tiles_in_shard = math.prod(layout.grid[ndim:])
         self._entries = math.prod(layout.grid)
-        tile_bytes = math.prod(self._tile) * dtype.itemsize
-        self._expected_shard_bytes = self._entries * (ENTRY_BYTES + HEAD_BYTES + tile_bytes + 4)
+        tile_bytes = math.prod(self._stored_tile) * dtype.itemsize
+        record_bytes = self._lead + HEAD_BYTES + tile_bytes + 4
+        self._expected_shard_bytes = self._entries * (ENTRY_BYTES + record_bytes)
 
         # Orders the changes of index entries.
         self._index = threading.Lock()
@@ -128,16 +140,29 @@ class FrameFiles:
     def resize(self, length: int) -> None:
         """Make room for `length` positions of a growing scan."""
         with self._index:
-            latest = np.zeros(length, np.uint64)
-            kept = min(length, len(self._latest))
+            chunks = math.ceil(length / self.group)
+            latest = np.zeros(chunks, np.uint64)
+            kept = min(chunks, len(self._latest))
             latest[:kept] = self._latest[:kept]
             self._latest, self._latest_view = latest, latest.data
             self.progress.resize(length)
-            self._scan_shape = (length,)
+            self._scan_shape = (chunks,)
 
-    def store(self, frame: np.ndarray, flat: int, number: int, time: float) -> None:
+    def store(
+        self,
+        frame: np.ndarray,
+        flat: int,
+        number: int,
+        time: float,
+        slots: Slots | None = None,
+        ranges: Sequence[tuple[int, int]] = (),
+    ) -> None:
         """Store a frame of the array's dtype (C-contiguous, if it is not cut in tiles); it is
         readable on return.
+
+        Where a chunk spans several positions, `frame` is the block of all of them, `flat` the
+        chunk's number, `slots` says what is in the block, and `ranges` are the positions
+        [start, stop) that are new in it.
 
         Raises
         ------
@@ -155,10 +180,10 @@ class FrameFiles:
                 for file in files:
                     turns.enter_context(file.turn)
                 extents = [
-                    self._append(file, place, tiles, number, time)
+                    self._append(file, place, tiles, number, time, slots)
                     for file, place, tiles in zip(files, places, encoded, strict=True)
                 ]
-                self._enter(files, places, extents, flat, number)
+                self._enter(files, places, extents, flat, number, ranges)
         finally:
             self._release(places)
 
@@ -175,11 +200,11 @@ class FrameFiles:
         return chunks
 
     def _tile_of(self, frame: np.ndarray, cut: tuple[slice, ...]) -> np.ndarray:
-        tile = frame[cut]
-        if tile.shape == self._tile:
+        tile = frame[(..., *cut)]
+        if tile.shape == self._stored_tile:
             return np.ascontiguousarray(tile)
         # Tiles at the edge are stored whole.
-        padded = np.zeros(self._tile, self._dtype)
+        padded = np.zeros(self._stored_tile, self._dtype)
         padded[tuple(slice(n) for n in tile.shape)] = tile
         return padded
 
@@ -190,8 +215,11 @@ class FrameFiles:
         tiles: list[_Chunk | None],
         number: int,
         time: float,
+        slots: Slots | None,
     ) -> _Extents:
-        total = sum(HEAD_BYTES + tile[0].nbytes + 4 for tile in tiles if tile is not None)
+        fixed = self._lead + HEAD_BYTES + 4
+        total = sum(fixed + tile[0].nbytes for tile in tiles if tile is not None)
+        table = () if slots is None else (slots.pack(),)
         begin = offset = file.reserve(total)
         buffers: list[Buffer] = []
         extents: _Extents = []
@@ -200,10 +228,10 @@ class FrameFiles:
                 extents.append(_NOTHING)
                 continue
             encoded, crc = tile
-            offset += HEAD_BYTES
+            offset += self._lead + HEAD_BYTES
             nbytes = encoded.nbytes + 4
             head = head_bytes(self._array_id, place.number, index, number, time, nbytes)
-            buffers += (head, encoded, crc)
+            buffers += (*table, head, encoded, crc)
             extents.append((offset, nbytes))
             offset += nbytes
         file.write(buffers, begin)
@@ -216,19 +244,24 @@ class FrameFiles:
         extents: Sequence[_Extents],
         flat: int,
         number: int,
+        ranges: Sequence[tuple[int, int]],
     ) -> None:
         with self._index:
             latest = self._latest_view[flat]
             if number < latest:
                 # A newer frame for this position went faster.
-                self.dead_bytes += sum(map(_record_bytes, extents))
+                self.dead_bytes += sum(map(self._record_bytes, extents))
             else:
                 for file, place, new in zip(files, places, extents, strict=True):
                     if latest:
-                        self.dead_bytes += _record_bytes(file.read_entries(place.first, len(new)))
+                        old = file.read_entries(place.first, len(new))
+                        self.dead_bytes += self._record_bytes(old)
                     file.set_entries(place.first, new)
                 self._latest_view[flat] = number
-            self.progress.add(flat)
+            if self.group == 1:
+                self.progress.add(flat)
+            for start, stop in ranges:
+                self.progress.add_range(start, stop)
 
     def take_back(self, flat: int) -> bool:
         """Let the index point at the version before the newest one of a position.
@@ -249,7 +282,7 @@ class FrameFiles:
                     # Readers do not look at heads.
                     file.mark_retracted([extent for extent in old if extent != _NOTHING])
                     file.set_entries(place.first, new)
-                    self.dead_bytes += _record_bytes(old) - _record_bytes(new)
+                    self.dead_bytes += self._record_bytes(old) - self._record_bytes(new)
             finally:
                 self._release(places)
             self._latest_view[flat] = number
@@ -281,6 +314,55 @@ class FrameFiles:
             if all(extent is not None for extent in extents):
                 return number, [extent for extent in extents if extent is not None]
         return 0, [[_NOTHING] * self._tiles_in_shard for _ in places]
+
+    def load(
+        self, chunk: int, slot: int | None = None, count: int = 0
+    ) -> tuple[np.ndarray, Slots] | None:
+        """The block of a chunk that spans several positions, and what is in it; None if there is
+        none. With a `slot`, the newest one in which that slot was written `count` times.
+
+        Raises
+        ------
+        ValueError
+            Its bytes are not what was written.
+        """
+        places = self._places(chunk)
+        files = self._acquire(places)
+        try:
+            number = int(self._latest_view[chunk])
+            if not number:
+                return None
+            extents = [
+                file.read_entries(place.first, self._tiles_in_shard)
+                for file, place in zip(files, places, strict=True)
+            ]
+            while number:
+                slots = Slots.unpack(files[0].read_lead(extents[0][0]), self.group)
+                if slots is None:
+                    raise ValueError(f"the table of chunk {chunk} is not what was written")
+                if slot is None or slots.counts[slot] == count:
+                    return self._decoded(files, extents), slots
+                number, extents = self._version_before(files, places, number)
+            return None
+        finally:
+            self._release(places, written=False)
+
+    def _decoded(self, files: Sequence[ShardFile], extents: Sequence[_Extents]) -> np.ndarray:
+        decode = decoder(self._codecs)
+        block = np.empty(self._block_shape, self._dtype)
+        for file, part, found in zip(files, self._parts, extents, strict=True):
+            for cut, extent in zip(part.tiles, found, strict=True):
+                if cut is None:
+                    continue
+                data = np.frombuffer(decode(file.read_chunk(extent)), self._dtype)
+                target = block[(..., *cut)]
+                inside = tuple(map(slice, target.shape))
+                target[...] = data.reshape(self._stored_tile)[inside]
+        return block
+
+    def _record_bytes(self, extents: _Extents) -> int:
+        fixed = self._lead + HEAD_BYTES
+        return sum(fixed + nbytes for offset, nbytes in extents if offset != MISSING)
 
     # ------------------------------------------------------------------ places
 
@@ -346,7 +428,8 @@ class FrameFiles:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             ShardFile.create(path, self._entries)
-        return ShardFile(path, self._entries, expected_bytes=self._expected_shard_bytes)
+        expected = self._expected_shard_bytes
+        return ShardFile(path, self._entries, expected_bytes=expected, lead=self._lead)
 
     def _close_idle(self) -> None:
         for number in list(self._open):
@@ -406,10 +489,6 @@ def _cut(
     if any(start >= size for start, size in zip(starts, frame, strict=True)):
         return None
     return tuple(slice(start, start + step) for start, step in zip(starts, tile, strict=True))
-
-
-def _record_bytes(extents: _Extents) -> int:
-    return sum(HEAD_BYTES + nbytes for offset, nbytes in extents if offset != MISSING)
 
 
 def _whole_version(

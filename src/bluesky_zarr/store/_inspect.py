@@ -175,8 +175,9 @@ def _count(array: FrameArray) -> tuple[int, int]:
     for members in array.groups():
         with ShardGroup(array, members) as group:
             indexed = group.indexed().values()
-            written += sum(group.is_complete(tiles) for tiles in indexed)
-            used = sum(n + HEAD_BYTES for tiles in indexed for _, n in tiles.values())
+            written += len(group.readable())
+            fixed = array.lead + HEAD_BYTES
+            used = sum(n + fixed for tiles in indexed for _, n in tiles.values())
             for file in group.files.values():
                 index = file.header_bytes + (
                     array.entries * ENTRY_BYTES + 4 if array.published else 0

@@ -17,6 +17,13 @@ MAX_SHARD_BYTES = 512_000_000
 MAX_FILES_PER_GB = 3.0
 MAX_INNER_BYTES = 100_000_000
 MIN_INNER_BYTES = 1_000_000
+GROUP_BYTES = 512 * 2**10
+"""How large a chunk of several small frames of a flown source gets, at most. A file operation for
+each then costs about as much as copying the frames; a larger one would make a reader of one frame
+read more for little.
+"""
+MAX_GROUP = 4096
+"""The most frames in one chunk."""
 
 # The index of a shard is read as a whole and made as a whole: 16 bytes for each inner chunk, so 1
 # MiB here.
@@ -83,12 +90,15 @@ def choose_layout(
     *,
     frame_ndim: int,
     growing: bool = False,
+    flown: bool = False,
 ) -> Layout:
     """The layout of a live array of frames: shards of at most 512 MB and at most about 3 files per
     GB.
 
     An inner chunk never spans two positions of the scan, so that each frame is readable as soon as
-    it is written. A shard takes the fastest scan dims whole, and of the next one an equal part.
+    it is written; only of a flown source, small frames that follow one another along the fastest
+    scan dim are grouped, in chunks of half a megabyte. A shard takes the fastest scan dims whole,
+    and of the next one an equal part.
 
     Parameters
     ----------
@@ -106,6 +116,8 @@ def choose_layout(
         How many of the dims, from the last, are the frame's.
     growing
         Whether the first dim can get longer.
+    flown
+        Whether frames come in rows along the fastest scan dim.
 
     Raises
     ------
@@ -143,14 +155,22 @@ def choose_layout(
     position_bytes = math.prod(part) * itemsize
     position_tiles = math.prod(p // t for p, t in zip(part, tile, strict=True))
     most = max(1, min(MAX_SHARD_BYTES // position_bytes, _MAX_INNER_PER_SHARD // position_tiles))
+    group = 1
+    if flown and tile == frame:
+        group = max(1, min(MAX_GROUP, GROUP_BYTES // position_bytes, most))
     if growing:
         if scan[0] == 0:
-            most = min(most, _MAX_POSITIONS_PER_GROWING_SHARD)
+            # In an index, a group takes the room of one frame.
+            most = min(most, _MAX_POSITIONS_PER_GROWING_SHARD * group)
             scan = (most, *scan[1:])
         else:
             scan = (max(scan[0], min(most, _MIN_POSITIONS_PER_GROWING_SHARD)), *scan[1:])
-    box = _box(tuple(max(1, n) for n in scan), most)
-    return Layout(inner=(1,) * len(scan) + tile, shard=box + part)
+    *slow, fast = (max(1, n) for n in scan)
+    # In equal parts, so that the last chunk of a row is no small one.
+    group = math.ceil(fast / math.ceil(fast / group))
+    *slow, fast = _box((*slow, math.ceil(fast / group)), max(1, most // group))
+    inner = (*(1 for _ in slow), group)
+    return Layout(inner=inner + tile, shard=(*slow, fast * group, *part))
 
 
 def _tiles(

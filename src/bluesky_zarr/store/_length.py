@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bluesky_zarr.store._files import replace_all
-from bluesky_zarr.store._frame_array import FrameArray
+from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._kinds import EVENT, first_dim, is_frame_array, is_table_array
 from bluesky_zarr.store._locks import directory_turn
 from bluesky_zarr.store._metadata import (
@@ -125,6 +125,12 @@ def _used_by(group: Path, name: str, document: Document) -> int:
 def _used_by_frames(array: FrameArray) -> int:
     last = 0
     for group in reversed(list(array.groups())):
+        if array.group > 1:
+            with ShardGroup(array, group) as shards:
+                last = max((position[0] + 1 for position in shards.readable()), default=0)
+            if last:
+                break
+            continue
         for place, path in group:
             with ShardFile(path, array.entries, writable=False) as file:
                 found = file.present()

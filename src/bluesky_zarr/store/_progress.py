@@ -97,6 +97,21 @@ class Progress:
         filled = np.flatnonzero(self._counts)
         return int(filled[-1]) + 1 if len(filled) else 0
 
+    def add_range(self, start: int, stop: int) -> None:
+        """One more frame at each position from `start` to before `stop` is readable.
+
+        They are neighbours along the fastest dim of the scan, and fewer than a chunk of the array
+        of counts has elements.
+        """
+        with self._lock:
+            counts = self._counts[start:stop]
+            self.readable += int(np.count_nonzero(counts == 0))
+            counts += 1
+            self.completed += stop - start
+            self._mark_dirty(start)
+            self._mark_dirty(stop - 1)
+            self._fresh.append([start, stop])
+
     def add(self, flat: int) -> None:
         """One more frame at this position is readable."""
         with self._lock:

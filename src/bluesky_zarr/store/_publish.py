@@ -167,6 +167,15 @@ def _set_counts_right(array: FrameArray, node: Path) -> None:
     counted, and 0 for what is not there.
     """
     counts = np.asarray(open_quietly(node)[...])  # pyright: ignore[reportIndexIssue, reportArgumentType]
+    if array.group > 1:
+        right = np.zeros_like(counts)
+        for members in array.groups():
+            with ShardGroup(array, members) as group:
+                for position, count in group.readable().items():
+                    right[position] = max(count, counts[position])
+        if not np.array_equal(right, counts):
+            write_whole(node, right)
+        return
     entries = 0
     for _, path in array.files():
         with ShardFile(path, array.entries, writable=False) as file:

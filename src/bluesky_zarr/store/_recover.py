@@ -233,9 +233,19 @@ class _Recovery:
                     of_position = versions.get(position, [])
                     extents = indexed.get(position, {})
                     good = self._newest_whole(array, group, position, of_position, extents)
-                    if good is not None:
+                    if good is not None and array.group == 1:
                         counts[position] = of_position.index(good) + 1
                         times[position] = good.time
+                    elif good is not None:
+                        for cell, (count, time) in group.filled(position, good.extents).items():
+                            counts[cell], times[cell] = count, time
+                        if group.slots(position, good.extents) is None:
+                            self.report.add(
+                                array.key,
+                                f"{array.words(position)}: which of them have a frame is damaged; "
+                                "all are counted",
+                                "compare with the events of the run",
+                            )
                     wanted = good.extents if good is not None else {}
                     if wanted != extents:
                         changed += 1

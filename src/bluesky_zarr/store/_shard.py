@@ -6,7 +6,8 @@ While it is written, a shard file is
   offset of its encoded bytes in the file and their length (two little-endian uint64; all ones =
   missing). Each entry is aligned and is changed by one write of 16 bytes, after the bytes it points
   at, so a reader sees the old version or the new one;
-- records: a head of 64 bytes and the encoded chunk, one after the other, in any order of positions.
+- records: a head of 64 bytes and the encoded chunk, one after the other, in any order of positions;
+  before the head of a chunk of several frames, a table of them.
   No index refers to a head. Heads are for whoever comes after a crash: they say which chunk of
   which array a record is, the how manieth write it was, and when.
 
@@ -138,7 +139,7 @@ def unpack_head(head: Buffer, head_offset: int) -> Record | None:
 
 
 class ShardFile:
-    """An open shard file of `entries` inner chunks.
+    """An open shard file of `entries` inner chunks, each with `lead` bytes before its head.
 
     Appending, changing entries and reading are safe from several threads; which of two writes of
     one position is the newer one is for the caller to decide. Raises ValueError where the file is
@@ -146,11 +147,18 @@ class ShardFile:
     """
 
     def __init__(
-        self, path: Path, entries: int, *, writable: bool = True, expected_bytes: int = 0
+        self,
+        path: Path,
+        entries: int,
+        *,
+        writable: bool = True,
+        expected_bytes: int = 0,
+        lead: int = 0,
     ) -> None:
         self.path = path
         self.entries = entries
         self.header_bytes = entries * ENTRY_BYTES
+        self.lead = lead
         flags = os.O_RDWR if writable else os.O_RDONLY
         self._fd = os.open(path, flags | os.O_CLOEXEC)
         size = os.fstat(self._fd).st_size
@@ -310,6 +318,11 @@ class ShardFile:
         record = unpack_head(self._pread(HEAD_BYTES, head_offset), head_offset)
         return record if record is not None and record.nbytes == extent[1] else None
 
+    def read_lead(self, extent: tuple[int, int]) -> bytes:
+        """The bytes before the head of the encoded chunk at (offset, length)."""
+        offset = extent[0] - HEAD_BYTES - self.lead
+        return self._pread(self.lead, offset) if offset >= self.header_bytes else b""
+
     def records(self, array_id: bytes | None = None) -> Iterator[Record]:
         """All records with a good head, in the order of the file, each with all its bytes inside
         the file.
@@ -320,7 +333,7 @@ class ShardFile:
         not looked at.
         """
         size = self.size
-        position = self.header_bytes
+        position = self.header_bytes + self.lead
         while position + HEAD_BYTES <= size:
             record = unpack_head(self._pread(HEAD_BYTES, position), position)
             if (
@@ -331,7 +344,7 @@ class ShardFile:
                 position = self._next_magic(position + 1, size)
             else:
                 yield record
-                position = record.end
+                position = record.end + self.lead
 
     def _next_magic(self, position: int, size: int) -> int:
         while position + HEAD_BYTES <= size:

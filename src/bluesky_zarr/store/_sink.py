@@ -12,18 +12,21 @@ import logging
 import math
 import threading
 import time as _time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bluesky_zarr.store._frames import FrameFiles
+from bluesky_zarr.store._grouping import Block, Grouping
 from bluesky_zarr.store._layout import Layout
 from bluesky_zarr.store._length import lengthen, trim
 from bluesky_zarr.store._paths import array_uri
 from bluesky_zarr.store._pool import shared_pool, worker_count
 from bluesky_zarr.store._positions import FrameError, Index, Positions
+from bluesky_zarr.store._slots import Slots
 from bluesky_zarr.store._source_info import SourceInfo
 
 _logger = logging.getLogger(__name__)
@@ -71,6 +74,7 @@ class FrameSink:
         capacity: int,
         expected: int | None,
         durability: str,
+        group_seconds: float,
     ) -> None:
         self.key = key
         self.uri = array_uri(store, key)
@@ -90,10 +94,14 @@ class FrameSink:
         self._stored_dtype = self._dtype.newbyteorder("<")
         self._frame_shape = source.shape
         self._frame_bytes = math.prod(source.shape) * self._dtype.itemsize
-        self._inline = self._frame_bytes <= INLINE_BYTES
+        slots = (files.group,) if files.group > 1 else ()
+        self._block_shape = slots + source.shape
+        self._block_bytes = files.group * self._frame_bytes
+        self._inline = not slots and self._frame_bytes <= INLINE_BYTES
         self._pool = shared_pool()
-        busy = (worker_count() + 2) * self._frame_bytes
-        self._room = min(QUEUE_BYTES, max(QUEUE_BYTES // 4, busy))
+        busy = (worker_count() + 2) * self._block_bytes
+        # Blocks of frames are copies in any case, which should not leave the cache.
+        self._room = min(QUEUE_BYTES, busy if slots else max(QUEUE_BYTES // 4, busy))
         # What follows is about growing; `_length` is that of the array's document, or less.
         self._resizing = threading.Lock()
         self._length = length
@@ -111,6 +119,18 @@ class FrameSink:
         self._closing = threading.Lock()
         self._spare: list[np.ndarray] = []
         self._synced = _time.monotonic()
+        self._grouping: Grouping | None = None
+        if slots:
+            self._grouping = Grouping(
+                self._positions,
+                files.group,
+                seconds=group_seconds,
+                capacity=capacity,
+                fill_value=math.nan if self._dtype.kind == "f" else 0,
+                take=self._buffer,
+                store=self._store_block,
+                load=self._load_block,
+            )
 
     # ------------------------------------------------------------------ what is there
 
@@ -189,10 +209,15 @@ class FrameSink:
         RuntimeError
             The sink is closed.
         """
-        self._check_open()
+        if self._error is not None or self._closed:
+            self._check_open()
         array = frame if isinstance(frame, np.ndarray) else np.asarray(frame)
-        if array.shape != self._frame_shape or array.dtype != self._dtype:
+        dtype = array.dtype
+        # Nearly always it is the very same object, and comparing takes a tenth of a microsecond.
+        if array.shape != self._frame_shape or (dtype is not self._dtype and dtype != self._dtype):
             raise self._misfit(array)
+        if self._grouping is not None:
+            return self._grouping.write(array, index, time)
         positions = self._positions
         with self._queue:
             # Taken at once, so that no other thread is given the same place.
@@ -202,14 +227,7 @@ class FrameSink:
             self._grow(flat)
         if time is None:
             time = _time.time()
-        with self._queue:
-            while self._in_flight and self._in_flight + self._frame_bytes > self._room:
-                self._queue.wait()
-            # It may have failed or been closed while this frame waited.
-            self._check_open()
-            self._number = number = self._number + 1
-            self._in_flight += self._frame_bytes
-            self._pending += 1
+        number = self._enter_queue()
         fits = array.flags.c_contiguous and array.dtype == self._stored_dtype
         if self._inline:
             self._store(
@@ -235,6 +253,47 @@ class FrameSink:
             raise
         return number
 
+    def write_many(
+        self,
+        frames: np.ndarray,
+        index: Index | None = None,
+        *,
+        time: float | Sequence[float] | None = None,
+    ) -> int:
+        """Hand over several frames that follow one another in order of acquisition; copied before
+        this returns. The number of the last write.
+
+        Parameters
+        ----------
+        frames
+            Of shape (n, *the source's shape) and exactly its dtype.
+        index
+            The position of the first one, as for `write`.
+        time
+            When they were taken: one for all, or one for each.
+
+        Raises
+        ------
+        FrameError
+            The frames do not fit; none was written. Where only the last ones of them lie outside of
+            the scan, those before are written.
+        OSError, RuntimeError
+            As for `write`.
+        """
+        self._check_open()
+        if frames.shape[1:] != self._frame_shape or frames.dtype != self._dtype or frames.ndim == 0:
+            raise self._misfit(frames[0] if frames.ndim and len(frames) else frames)
+        times = np.broadcast_to(
+            np.asarray(_time.time() if time is None else time, np.float64), len(frames)
+        )
+        if self._grouping is not None:
+            return self._grouping.write_many(frames, index, times)
+        number = self._number
+        for frame, taken in zip(frames, times.tolist(), strict=True):
+            number = self.write(frame, index, time=taken)
+            index = None
+        return number
+
     def retract(self, index: Index) -> None:
         """Take the newest frame at a position back: the one before it is read again, or nothing.
 
@@ -246,10 +305,18 @@ class FrameSink:
             The disk refused, now or earlier.
         """
         self._check_open()
-        flat = self._positions.flat(index)
-        self._wait()
-        with self._failing():
-            taken = self._files.take_back(flat)
+        if self._grouping is not None:
+            flat = self._grouping.retract(index)
+            taken = flat is not None
+            if flat is not None:
+                self._wait()
+                self._check_failed()
+                self._files.progress.take_back(flat)
+        else:
+            flat = self._positions.flat(index)
+            self._wait()
+            with self._failing():
+                taken = self._files.take_back(flat)
         if not taken:
             raise FrameError(
                 f"index {index!r} for {self.source.name!r}: there is no frame to take back"
@@ -263,6 +330,8 @@ class FrameSink:
         OSError
             A frame could not be written.
         """
+        if self._grouping is not None and self._error is None:
+            self._grouping.flush()
         self._wait()
         self._check_failed()
 
@@ -291,6 +360,11 @@ class FrameSink:
         with self._closing:
             if self._closed:
                 return
+            if self._grouping is not None:
+                try:
+                    self._grouping.close()
+                except (OSError, RuntimeError) as error:
+                    self._fail(error)
             with self._queue:
                 self._closed = True
                 self._queue.notify_all()
@@ -311,15 +385,46 @@ class FrameSink:
 
     # ------------------------------------------------------------------ on the workers
 
+    def _enter_queue(self) -> int:
+        """Wait for room; the number of this write."""
+        with self._queue:
+            while self._in_flight and self._in_flight + self._block_bytes > self._room:
+                self._queue.wait()
+            # It may have failed or been closed while this frame waited.
+            self._check_open()
+            self._number = number = self._number + 1
+            self._in_flight += self._block_bytes
+            self._pending += 1
+        return number
+
+    def _store_block(self, block: Block) -> None:
+        if self._positions.growing and block.last >= min(self._positions.length, self._length):
+            self._grow(block.last)
+        number = self._enter_queue()
+        arguments = (block.array, block.array, block.chunk, number, _time.time())
+        self._pool.submit(
+            functools.partial(self._store, *arguments, slots=block.slots, ranges=block.ranges)
+        )
+
+    def _load_block(self, *arguments: int) -> tuple[np.ndarray, Slots] | None:
+        self._wait()
+        return self._files.load(*arguments)
+
     def _store(
-        self, frame: np.ndarray, buffer: np.ndarray | None, flat: int, number: int, time: float
+        self,
+        frame: np.ndarray,
+        buffer: np.ndarray | None,
+        flat: int,
+        number: int,
+        time: float,
+        **grouped: Any,
     ) -> None:
         try:
-            self._files.store(frame, flat, number, time)
+            self._files.store(frame, flat, number, time, **grouped)
             self._files.progress.flush_if_due()
         except BaseException as error:
             self._fail(error)
-        if buffer is not None:
+        if buffer is not None and len(self._spare) * self._block_bytes <= self._room:
             self._spare.append(buffer)
         if self.notify is not None:
             try:
@@ -329,7 +434,7 @@ class FrameSink:
         if self._durability == "flush" and _time.monotonic() - self._synced > SYNC_SECONDS:
             self._synced = _time.monotonic()
             with self._queue:
-                self._in_flight += self._frame_bytes
+                self._in_flight += self._block_bytes
                 self._pending += 1
             self._pool.submit(self._sync_behind)
         self._done()
@@ -343,7 +448,7 @@ class FrameSink:
 
     def _done(self) -> None:
         with self._queue:
-            self._in_flight -= self._frame_bytes
+            self._in_flight -= self._block_bytes
             self._pending -= 1
             self._queue.notify_all()
 
@@ -357,7 +462,7 @@ class FrameSink:
         try:
             return self._spare.pop()
         except IndexError:
-            return np.empty(self._frame_shape, self._stored_dtype)
+            return np.empty(self._block_shape, self._stored_dtype)
 
     # ------------------------------------------------------------------ errors
 

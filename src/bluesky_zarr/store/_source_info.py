@@ -32,6 +32,9 @@ class SourceInfo:
     geometry
         Where in the scan each frame belongs; without one, the array is 1-D in order of events and
         grows.
+    flown
+        Frames come in a row along the fastest scan dim, without a stop at each. Small ones are then
+        stored several to a chunk and become readable together.
     extra
         Open: whoever reads it knows what it holds; here, "long_name" is used.
 
@@ -52,6 +55,7 @@ class SourceInfo:
     dims: tuple[str, ...] = ()
     units: str = ""
     geometry: ScanGeometry | None = None
+    flown: bool = False
     extra: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:

@@ -226,7 +226,7 @@ class _Validation:
                     self.report.add(f"{key}: {self._relative(file)}", error, _RESTORE_SHARD)
                 for place in group.files:
                     self._shard(array, group, place)
-                readable |= {p for p, tiles in group.indexed().items() if group.is_complete(tiles)}
+                readable |= set(group.readable())
                 if self.deep and not self.live:
                     self._newest(array, group)
         self.counts["frames"] += len(readable)
@@ -291,6 +291,12 @@ class _Validation:
                     f"{what}: its entry points at a frame that was taken back",
                     _RESTORE_SHARD,
                 )
+            elif array.group > 1 and group.slots(position, {tile: extent}) is None:
+                self.report.add(
+                    array.key,
+                    f"{what}: which of them have a frame is damaged, before byte {offset}",
+                    _RESTORE_SHARD,
+                )
             if self.deep:
                 self.counts["chunks read"] += 1
                 if not file.chunk_is_whole(extent):
@@ -350,7 +356,8 @@ class _Validation:
             state = "is" if position in readable else "is not"
             self.report.add(
                 key,
-                f"{array.words(position)}: counted {count} times, and {state} in the index",
+                f"{array.words(position, alone=True)}: counted {count} times, and {state} in the "
+                "index",
                 _RESTORE,
             )
 

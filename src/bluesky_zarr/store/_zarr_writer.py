@@ -53,6 +53,9 @@ class ZarrWriter(Writer):
     durability
         "page" leaves it to the system when data goes to disk before publication;
         "flush" makes it do so about once a second.
+    group_seconds
+        How long, at most, a small frame of a flown source waits for others before it
+        becomes readable.
     attributes
         For the root group; what bluesky-zarr itself keeps there cannot be replaced.
 
@@ -84,6 +87,7 @@ class ZarrWriter(Writer):
         codec: str = "blosc-zstd-1",
         layout: str | Layout = "frames",
         durability: str = "page",
+        group_seconds: float = 1.0,
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
         compressor_configuration(codec, 1)
@@ -96,7 +100,10 @@ class ZarrWriter(Writer):
         self.path = store_path(store_uri)
         self._codec = codec
         self._layout = layout
+        if not group_seconds > 0:
+            raise ValueError(f"group_seconds={group_seconds} is not a time; use seconds above 0")
         self._durability = durability
+        self._group_seconds = group_seconds
         self._sinks: dict[str, FrameSink] = {}
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._root = StoreRoot(self.path, dict(attributes or {}))
@@ -228,6 +235,7 @@ class ZarrWriter(Writer):
             capacity=capacity,
             expected=expected,
             durability=self._durability,
+            group_seconds=self._group_seconds,
         )
         return sink
 
@@ -248,6 +256,7 @@ class ZarrWriter(Writer):
                 self._layout,
                 frame_ndim=len(source.shape),
                 growing=growing,
+                flown=source.flown,
             )
         else:
             layout = self._layout
@@ -257,12 +266,13 @@ class ZarrWriter(Writer):
                     f"frames of {source.name!r} "
                     f"make an array of {len(shape)}: {', '.join(dims)}"
                 )
-            if any(n != 1 for n in layout.inner[: len(scan_shape)]):
+            one = len(scan_shape) - 1 if source.flown else len(scan_shape)
+            if any(n != 1 for n in layout.inner[:one]):
                 raise ValueError(
                     f"the layout's inner chunk {layout.inner} spans several positions of the "
                     "scan, so that a frame "
                     "could not be read until the next ones come; begin it with "
-                    f"{len(scan_shape)} times 1"
+                    f"{one} times 1" + ("" if source.flown else ", or say that the source is flown")
                 )
             warn_about(layout, shape, source.dtype, stacklevel=4)
         inner_bytes = math.prod(layout.inner) * np.dtype(source.dtype).itemsize
