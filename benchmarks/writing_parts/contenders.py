@@ -183,16 +183,16 @@ def codec_alone(job: Job) -> float:
 # ---------------------------------------------------------------------------- ours
 
 
-def _sink(job: Job) -> Any:
+def _sink(job: Job, *, flown: bool = False) -> Any:
     from bluesky_zarr.store import SourceInfo, ZarrWriter
 
     writer = ZarrWriter(job.directory / "ours.zarr", codec=job.codec)
-    source = SourceInfo("cam", job.frames.dtype.name, job.frame_shape)
+    source = SourceInfo("cam", job.frames.dtype.name, job.frame_shape, flown=flown)
     return writer, writer.prepare(source, capacity=job.count)
 
 
-def _ours(job: Job, **options: Any) -> float:
-    writer, sink = _sink(job)
+def _ours(job: Job, *, flown: bool = False, **options: Any) -> float:
+    writer, sink = _sink(job, flown=flown)
     started = time.perf_counter()
     for _, frame in zip(range(job.count), job.each(), strict=False):
         sink.write(frame, **options)
@@ -210,6 +210,35 @@ def ours(job: Job) -> float:
 def ours_copy(job: Job) -> float:
     """ZarrWriter, crc32c; the source uses its buffer again at once."""
     return _ours(job)
+
+
+def ours_grouped(job: Job) -> float:
+    """ZarrWriter, crc32c, a flown source; one call for each frame."""
+    return _ours(job, flown=True)
+
+
+def ours_many(job: Job) -> float:
+    """ZarrWriter, crc32c, a flown source; a call of write_many for each 10 000 frames at most."""
+    writer, sink = _sink(job, flown=True)
+    n = len(job.frames)
+    most = max(n, min(10_000, GROUP_BYTES // job.frame_bytes) // n * n)
+    block = job.frames[np.arange(most) % n]
+    started = time.perf_counter()
+    for start in range(0, job.count, most):
+        sink.write_many(block[: job.count - start])
+    sink.drain()
+    seconds = time.perf_counter() - started
+    writer.complete()
+    return seconds
+
+
+def list_append(job: Job) -> float:
+    """What a loop over the frames costs by itself."""
+    found: list[Any] = []
+    started = time.perf_counter()
+    for _, frame in zip(range(job.count), job.each(), strict=False):
+        found.append(frame)
+    return time.perf_counter() - started
 
 
 # ---------------------------------------------------------------------------- peers
@@ -310,7 +339,7 @@ def zarr_python_blocks(job: Job) -> float:
 
 
 def acquire_zarr(job: Job) -> float:
-    """acquire-zarr, its own threads, a file a chunk."""
+    """acquire-zarr, its own threads; a file for a large frame, or for 16 chunks of small ones."""
     import acquire_zarr as aqz
 
     compression = None
@@ -321,15 +350,15 @@ def acquire_zarr(job: Job) -> float:
             level=job.level,
             shuffle=2,
         )
-    dimension = lambda name, kind, size, chunk: aqz.Dimension(  # noqa: E731
-        name=name, kind=kind, array_size_px=size, chunk_size_px=chunk, shard_size_chunks=1
+    dimension = lambda name, kind, size, chunk, shard=1: aqz.Dimension(  # noqa: E731
+        name=name, kind=kind, array_size_px=size, chunk_size_px=chunk, shard_size_chunks=shard
     )
     kinds = aqz.DimensionType
     height, width = job.frame_shape
     array = aqz.ArraySettings(
         output_key="cam",
         dimensions=[
-            dimension("t", kinds.TIME, 0, job.grouped),
+            dimension("t", kinds.TIME, 0, job.grouped, 16 if job.grouped > 1 else 1),
             dimension("y", kinds.SPACE, height, height),
             dimension("x", kinds.SPACE, width, width),
         ],
@@ -377,6 +406,9 @@ CONTENDERS: dict[str, Callable[[Job], float]] = {
         codec_alone,
         ours,
         ours_copy,
+        ours_grouped,
+        ours_many,
+        list_append,
         tensorstore,
         zarr_python,
         zarr_python_blocks,
@@ -401,7 +433,7 @@ NEEDS = {
 
 def read_back(job: Job, contender: str) -> int:
     """How many of the frames are not what was written."""
-    if contender == "codec_alone":
+    if contender in ("codec_alone", "list_append"):
         return 0
     if contender.startswith("raw"):
         array: Any = np.memmap(

@@ -55,7 +55,7 @@ def measure(
         print(
             f"{name} is left out: {sys.executable} has no {module} "
             f"(pip install {INSTALL.get(module, module)}, "
-            "or --peers a Python that has it)"
+            "or --peers PYTHON, one that has it)"
         )
     figures = {name: Figures() for name in contenders if pythons[name]}
     for _ in range(rounds):

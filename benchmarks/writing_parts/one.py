@@ -47,7 +47,7 @@ def _frame(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     """12-bit counts with the noise of photons, over a slope."""
     rng = np.random.default_rng(seed)
     mean = np.linspace(200, 3000, int(np.prod(shape))).reshape(shape)
-    return rng.poisson(mean).clip(0, 4095).astype("uint16")
+    return np.asarray(rng.poisson(mean)).clip(0, 4095).astype("uint16")
 
 
 def _warm(path: Path, nbytes: int) -> None:
