@@ -198,7 +198,7 @@ def peers_at_hand(contenders: dict[str, Contender], blop: str | None) -> None:
     else:
         print("Left out: blop, a Bayesian optimizer: pip install 'blop[ax]' (6 GB) in an")
         print("  environment of its own, and give its Python as --blop")
-    print("Left out: bluesky-adaptive 1.0, which has become the same code as blop")
+    print("Left out: bluesky-adaptive 1.0: the files compared with blop's differ in names only")
     if {"Learner", "blop"} & set(contenders):
         print("Learner and blop are stopped by an oracle, as soon as their points give the truth\n")
 

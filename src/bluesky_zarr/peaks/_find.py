@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import NormalDist
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ._candidates import Candidates, candidates_of
+from ._found import FoundPeaks, Rejected
 from ._peak import Peak
 from ._points import Floats, Points, noise_of, points_of
 
-__all__ = ["Peaks", "Rejected", "find_peaks"]
+__all__ = ["Peaks", "find_peaks"]
 
 #: A least value, or the least and the most, either of which may be None.
 Range = float | tuple[float | None, float | None] | None
@@ -27,7 +26,6 @@ FALSE_ALARM = 1e-3
 #: How much more is asked of a peak where the noise itself is estimated, from few points.
 UNCERTAINTY = 8.0
 
-
 _ANYTHING = (None, None)
 
 # What became of a candidate: plain numbers, as arrays are compared with them.
@@ -35,15 +33,7 @@ _PEAK, _PROMINENCE, _HEIGHT, _WIDTH, _DISTANCE, _LIMIT = range(6)
 
 
 @dataclass(frozen=True)
-class Rejected:
-    """A maximum of the signal that was not taken for a peak, and why not."""
-
-    peak: Peak
-    why: str
-
-
-@dataclass(frozen=True)
-class Peaks(Sequence[Peak]):
+class Peaks(FoundPeaks):
     """The peaks of a signal, most prominent first: a sequence, false when it is empty.
 
     `positions` are where each was measured highest, in the same order.
@@ -59,19 +49,6 @@ class Peaks(Sequence[Peak]):
     positions: tuple[float, ...] = ()
     _survey: _Survey | None = field(default=None, repr=False, compare=False)
     _empty: str = field(default="", repr=False, compare=False)
-
-    @overload
-    def __getitem__(self, index: int) -> Peak: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Peak, ...]: ...
-    def __getitem__(self, index: int | slice) -> Peak | tuple[Peak, ...]:
-        return self.found[index]
-
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def __iter__(self) -> Iterator[Peak]:
-        return iter(self.found)
 
     @cached_property
     def rejected(self) -> tuple[Rejected, ...]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
-from ._find import FALSE_ALARM, Rejected
+from ._find import FALSE_ALARM
 from ._flood import neighbours_of, prominences
+from ._found import FoundPeaks, Rejected
 from ._models import Floats
 from ._peak import Peak
 
@@ -20,7 +20,7 @@ __all__ = ["PeaksND", "find_peaks_nd"]
 
 
 @dataclass(frozen=True)
-class PeaksND(Sequence[Peak]):
+class PeaksND(FoundPeaks):
     """The peaks of a signal over several axes, most prominent first: false when it is empty.
 
     `rejected` are the maxima that were not taken for peaks, most prominent first; `why` is a
@@ -30,19 +30,6 @@ class PeaksND(Sequence[Peak]):
     found: tuple[Peak, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     why: str = ""
-
-    @overload
-    def __getitem__(self, index: int) -> Peak: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Peak, ...]: ...
-    def __getitem__(self, index: int | slice) -> Peak | tuple[Peak, ...]:
-        return self.found[index]
-
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def __iter__(self) -> Iterator[Peak]:
-        return iter(self.found)
 
 
 def find_peaks_nd(

@@ -48,7 +48,42 @@ RESERVED = ("and", "or", "not")
 
 
 @dataclass(frozen=True)
-class Threshold(Joinable):
+class _Comparison(Joinable):
+    """What a number of a reading is compared with; a subclass says which number."""
+
+    name: str
+    op: str
+    value: float
+
+    def __post_init__(self) -> None:
+        _check_comparison(self)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The reading."""
+        return (self.name,)
+
+    def evaluate(self, readings: Readings) -> bool:
+        """Return whether the number compares."""
+        return _compares(self._number(readings), self.op, self.value)
+
+    def fired(self, readings: Readings) -> str:
+        """Return the number and what it was compared with."""
+        number, subject = self._number(readings), self._subject(self.name)
+        return f"{subject} = {number:.6g} {self.op} {_written(self.value)}"
+
+    def __str__(self) -> str:
+        return f"{self._subject(_quoted(self.name))} {self.op} {_written(self.value)}"
+
+    def _number(self, readings: Readings) -> float:
+        raise NotImplementedError(self)
+
+    def _subject(self, name: str) -> str:
+        raise NotImplementedError(self)
+
+
+@dataclass(frozen=True)
+class Threshold(_Comparison):
     """Fires when a reading compares with a value: one of > >= < <= == !=.
 
     A reading that is missing or NaN never fires.
@@ -68,32 +103,15 @@ class Threshold(Joinable):
     ('cam-sum > 1000', 'cam-sum = 1523 > 1000')
     """
 
-    name: str
-    op: str
-    value: float
+    def _number(self, readings: Readings) -> float:
+        return readings.number(self.name)
 
-    def __post_init__(self) -> None:
-        _check_comparison(self)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The reading."""
-        return (self.name,)
-
-    def evaluate(self, readings: Readings) -> bool:
-        """Return whether the latest reading compares."""
-        return _compares(readings.number(self.name), self.op, self.value)
-
-    def fired(self, readings: Readings) -> str:
-        """Return the reading and what it was compared with."""
-        return f"{self.name} = {readings.number(self.name):.6g} {self.op} {_written(self.value)}"
-
-    def __str__(self) -> str:
-        return f"{_quoted(self.name)} {self.op} {_written(self.value)}"
+    def _subject(self, name: str) -> str:
+        return name
 
 
 @dataclass(frozen=True)
-class Derivative(Joinable):
+class Derivative(_Comparison):
     """Fires when the change of a reading per unit of the axis compares with a value.
 
     The change is that between the latest two acquisitions of a pass (`Readings.derivative`): with
@@ -113,29 +131,11 @@ class Derivative(Joinable):
     'derivative(det) > 50'
     """
 
-    name: str
-    op: str
-    value: float
+    def _number(self, readings: Readings) -> float:
+        return readings.derivative(self.name)
 
-    def __post_init__(self) -> None:
-        _check_comparison(self)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The reading."""
-        return (self.name,)
-
-    def evaluate(self, readings: Readings) -> bool:
-        """Return whether the change compares."""
-        return _compares(readings.derivative(self.name), self.op, self.value)
-
-    def fired(self, readings: Readings) -> str:
-        """Return the change and what it was compared with."""
-        change = readings.derivative(self.name)
-        return f"derivative({self.name}) = {change:.6g} {self.op} {_written(self.value)}"
-
-    def __str__(self) -> str:
-        return f"derivative({_quoted(self.name)}) {self.op} {_written(self.value)}"
+    def _subject(self, name: str) -> str:
+        return f"derivative({name})"
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ def _compares(value: float, op: str, with_value: float) -> bool:
     return not math.isnan(value) and OPERATORS[op](value, with_value)
 
 
-def _check_comparison(trigger: Threshold | Derivative) -> None:
+def _check_comparison(trigger: _Comparison) -> None:
     _check_name(trigger.name)
     if trigger.op not in OPERATORS:
         raise ValueError(f"there is no operator {trigger.op!r}; there are {' '.join(OPERATORS)}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_zarr.peaks import Peak, find_peaks
+from bluesky_zarr.peaks import Peak, find_peaks, find_peaks_nd
 
 from ._joining import Trigger, fired
 from ._readings import Readings
@@ -70,7 +70,7 @@ class Watch:
         """Evaluate the condition on one acquisition; `measured` gives all so far, it included."""
         if self.when is None:
             return
-        before, self._before = self._before, None
+        before = self._before
         now = Readings(
             values,
             position,
@@ -97,8 +97,6 @@ class Watch:
     def _look_at_all(self, measured: Measured) -> Sequence[Peak]:
         if len(self._field.axes) == 1:
             return find_peaks(measured.points[:, 0], measured.values, at_limits=False)
-        from bluesky_zarr.peaks import find_peaks_nd
-
         return find_peaks_nd(measured.points, measured.values)
 
     def fired_at(self, peak: Peak) -> str | None:
