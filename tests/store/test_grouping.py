@@ -174,7 +174,7 @@ def test_what_is_readable_is_what_a_reader_finds(make: Callable[..., FrameSink])
     sink = make()
     for k, frame in enumerate(FRAMES[:9]):
         sink.write(frame, k)
-    sink._wait()
+    sink._queue.wait()
     # Two groups of four are full; the ninth frame waits.
     assert sink.readable == 8
     assert sink.collect() == [(0, 8)]

@@ -64,7 +64,7 @@ def store(tmp_path: Path) -> Path:
 def test_slow_frames_are_seen_as_they_come_and_nothing_else(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bluesky_zarr.store._sink.LENGTHEN_SECONDS", 0)
+    monkeypatch.setattr("bluesky_zarr.store._growth.LENGTHEN_SECONDS", 0)
     sink, table = prepared(store, "cam"), table_of(store)
     assert opened(store).sizes["event"] == 0
     for k in range(5):
@@ -169,7 +169,7 @@ def grow(store: Path, name: str, count: int) -> None:
 def test_processes_and_threads_grow_one_group_together(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bluesky_zarr.store._sink.LENGTHEN_SECONDS", 0)
+    monkeypatch.setattr("bluesky_zarr.store._growth.LENGTHEN_SECONDS", 0)
     ZarrWriter(store)
     context = multiprocessing.get_context("spawn")
     writers = [

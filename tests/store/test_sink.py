@@ -22,8 +22,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bluesky_zarr.geometry import Coordinate, Dim, ScanGeometry
 from bluesky_zarr.store import FrameError, FrameSink, Layout, SourceInfo, ZarrWriter, publish
-from bluesky_zarr.store import _frames as frames_module
+from bluesky_zarr.store import _open_shards as open_shards_module
 from bluesky_zarr.store import _progress as progress_module
+from bluesky_zarr.store import _queue as queue_module
 from bluesky_zarr.store import _sink as sink_module
 from bluesky_zarr.store._shard import ShardFile
 from tests.store.reading import READERS, zarr_python
@@ -471,8 +472,8 @@ def test_counts_are_in_the_store_while_frames_come(
 def test_write_waits_while_the_queue_is_full_or_has_more_than_keeps_the_workers_busy(
     make: MakeSink, small_is_large: None, monkeypatch: pytest.MonkeyPatch, workers: int, most: int
 ) -> None:
-    monkeypatch.setattr(sink_module, "QUEUE_BYTES", 1000)
-    monkeypatch.setattr(sink_module, "worker_count", lambda: workers)
+    monkeypatch.setattr(queue_module, "QUEUE_BYTES", 1000)
+    monkeypatch.setattr(queue_module, "worker_count", lambda: workers)
     sink = make()
     gate = threading.Event()
     store = sink._files.store
@@ -497,7 +498,7 @@ def test_write_waits_while_the_queue_is_full_or_has_more_than_keeps_the_workers_
 def test_a_frame_larger_than_the_queue_is_taken(
     make: MakeSink, small_is_large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sink_module, "QUEUE_BYTES", 10)
+    monkeypatch.setattr(queue_module, "QUEUE_BYTES", 10)
     sink = make()
     for k in range(5):
         sink.write(frame(k))
@@ -514,7 +515,7 @@ def test_many_shards_need_few_open_files(make: MakeSink, small_is_large: None) -
         sink.write(frame(k), k)
         most = max(most, len(os.listdir("/proc/self/fd")))
     sink.drain()
-    assert most - before <= frames_module.MAX_OPEN_SHARDS + 4
+    assert most - before <= open_shards_module.MAX_OPEN_SHARDS + 4
     np.testing.assert_array_equal(read(sink), [frame(k) for k in range(100)])
     sink.sync()
     sink.close()
@@ -594,7 +595,7 @@ def test_an_error_of_the_disk_comes_out_and_keeps_coming(
 def test_who_waits_for_room_hears_of_the_error(
     make: MakeSink, small_is_large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sink_module, "QUEUE_BYTES", 10)
+    monkeypatch.setattr(queue_module, "QUEUE_BYTES", 10)
     monkeypatch.setattr(os, "pwritev", full_disk)
     sink = make()
 

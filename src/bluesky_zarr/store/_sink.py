@@ -1,4 +1,4 @@
-"""Where frames go in: checks, a bounded queue, and the errors of what happens behind it.
+"""Where frames go in: checked, placed, and handed to whoever stores them.
 
 A frame's way: checked on the caller's thread, copied if asked, then encoded, appended to its shard
 file and entered in the shard's index by a worker. Small frames are stored by the caller itself, as
@@ -19,32 +19,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bluesky_zarr.store._failure import Failure
 from bluesky_zarr.store._frames import FrameFiles
 from bluesky_zarr.store._grouping import Block, Grouping
+from bluesky_zarr.store._growth import Growth
 from bluesky_zarr.store._layout import Layout
-from bluesky_zarr.store._length import lengthen, trim
 from bluesky_zarr.store._paths import array_uri
-from bluesky_zarr.store._pool import shared_pool, worker_count
 from bluesky_zarr.store._positions import FrameError, Index, Positions
+from bluesky_zarr.store._queue import FrameQueue
 from bluesky_zarr.store._slots import Slots
 from bluesky_zarr.store._source_info import SourceInfo
 
 _logger = logging.getLogger(__name__)
 
-QUEUE_BYTES = 64 * 2**20
-"""Raw bytes of frames that a sink holds at most; `write` waits beyond. One frame is always taken.
-
-Of large frames it holds fewer: two more than there are workers keep all of them busy, and the
-copies of few frames stay in the processor's cache. At least a quarter of this is always taken, so
-that frames below a megabyte do not make `write` wait for every one of them.
-"""
 INLINE_BYTES = 64 * 2**10
 """Frames up to this size are stored on the caller's thread."""
 SYNC_SECONDS = 1.0
 """How often, at most, the data goes to disk with durability "flush"."""
-
-LENGTHEN_SECONDS = 1.0
-"""How often, about, the documents of a growing group are replaced while frames come fast."""
 
 
 class FrameSink:
@@ -83,41 +74,36 @@ class FrameSink:
         self.expected = expected
         self.notify: Callable[[int], None] | None = None
 
-        self._store_path = store
-        self._group = (store / key).parent
         self._files = files
         self._durability = durability
         self._positions = Positions(source, scan_shape, capacity)
-        self._capacity = capacity
-        self._step = layout.shard[0]
         self._dtype = np.dtype(source.dtype)
         self._stored_dtype = self._dtype.newbyteorder("<")
         self._frame_shape = source.shape
-        self._frame_bytes = math.prod(source.shape) * self._dtype.itemsize
+        frame_bytes = math.prod(source.shape) * self._dtype.itemsize
         slots = (files.group,) if files.group > 1 else ()
-        self._block_shape = slots + source.shape
-        self._block_bytes = files.group * self._frame_bytes
-        self._inline = not slots and self._frame_bytes <= INLINE_BYTES
-        self._pool = shared_pool()
-        busy = (worker_count() + 2) * self._block_bytes
-        # Blocks of frames are copies in any case, which should not leave the cache.
-        self._room = min(QUEUE_BYTES, busy if slots else max(QUEUE_BYTES // 4, busy))
-        # What follows is about growing; `_length` is that of the array's document, or less.
-        self._resizing = threading.Lock()
-        self._length = length
-        self._ahead = 0
-        self._lengthened = -math.inf
+        self._inline = not slots and frame_bytes <= INLINE_BYTES
+        # Blocks of frames are copies in any case.
+        self._queue = FrameQueue(
+            slots + source.shape, self._stored_dtype, always_copied=bool(slots)
+        )
+        self._failure = Failure(store, key, lambda: self.readable)
+        self._growth: Growth | None = None
+        if self._positions.growing:
+            self._growth = Growth(
+                (store / key).parent,
+                files,
+                self._positions,
+                length=length,
+                step=layout.shard[0],
+                capacity=capacity,
+            )
 
-        # Guards what follows; writers wait on it for room, drain() for the end.
-        self._queue = threading.Condition()
-        self._in_flight = 0
-        self._pending = 0
-        self._number = 0
+        # Guards which position comes next.
+        self._placing = threading.Lock()
         self._last = -1
-        self._error: BaseException | None = None
         self._closed = False
         self._closing = threading.Lock()
-        self._spare: list[np.ndarray] = []
         self._synced = _time.monotonic()
         self._grouping: Grouping | None = None
         if slots:
@@ -127,7 +113,7 @@ class FrameSink:
                 seconds=group_seconds,
                 capacity=capacity,
                 fill_value=math.nan if self._dtype.kind == "f" else 0,
-                take=self._buffer,
+                take=self._queue.buffer,
                 store=self._store_block,
                 load=self._load_block,
             )
@@ -209,7 +195,7 @@ class FrameSink:
         RuntimeError
             The sink is closed.
         """
-        if self._error is not None or self._closed:
+        if self._failure.error is not None or self._closed:
             self._check_open()
         array = frame if isinstance(frame, np.ndarray) else np.asarray(frame)
         dtype = array.dtype
@@ -219,15 +205,17 @@ class FrameSink:
         if self._grouping is not None:
             return self._grouping.write(array, index, time)
         positions = self._positions
-        with self._queue:
+        with self._placing:
             # Taken at once, so that no other thread is given the same place.
             flat = positions.after(self._last) if index is None else positions.flat(index)
             self._last = flat
-        if positions.growing and flat >= min(positions.length, self._length):
-            self._grow(flat)
+        growth = self._growth
+        if growth is not None and flat >= growth.room:
+            with self._failure:
+                growth.make_room(flat)
         if time is None:
             time = _time.time()
-        number = self._enter_queue()
+        number = self._queue.enter(self._check_open)
         fits = array.flags.c_contiguous and array.dtype == self._stored_dtype
         if self._inline:
             self._store(
@@ -237,19 +225,19 @@ class FrameSink:
                 number,
                 time,
             )
-            self._check_failed()
+            self._failure.check()
             return number
         try:
             buffer = None
             if copy or not fits:
-                buffer = self._buffer()
+                buffer = self._queue.buffer()
                 np.copyto(buffer, array)
             job = functools.partial(
                 self._store, array if buffer is None else buffer, buffer, flat, number, time
             )
-            self._pool.submit(job)
+            self._queue.submit(job)
         except BaseException:
-            self._done()
+            self._queue.leave()
             raise
         return number
 
@@ -288,7 +276,7 @@ class FrameSink:
         )
         if self._grouping is not None:
             return self._grouping.write_many(frames, index, times)
-        number = self._number
+        number = self._queue.number
         for frame, taken in zip(frames, times.tolist(), strict=True):
             number = self.write(frame, index, time=taken)
             index = None
@@ -309,13 +297,13 @@ class FrameSink:
             flat = self._grouping.retract(index)
             taken = flat is not None
             if flat is not None:
-                self._wait()
-                self._check_failed()
+                self._queue.wait()
+                self._failure.check()
                 self._files.progress.take_back(flat)
         else:
             flat = self._positions.flat(index)
-            self._wait()
-            with self._failing():
+            self._queue.wait()
+            with self._failure:
                 taken = self._files.take_back(flat)
         if not taken:
             raise FrameError(
@@ -330,10 +318,10 @@ class FrameSink:
         OSError
             A frame could not be written.
         """
-        if self._grouping is not None and self._error is None:
+        if self._grouping is not None and self._failure.error is None:
             self._grouping.flush()
-        self._wait()
-        self._check_failed()
+        self._queue.wait()
+        self._failure.check()
 
     def sync(self) -> None:
         """Wait until every frame that is readable now is on disk, too.
@@ -343,8 +331,8 @@ class FrameSink:
         OSError
             The disk refused, now or earlier. What a power cut would take is then unknown.
         """
-        self._check_failed()
-        with self._failing():
+        self._failure.check()
+        with self._failure:
             self._files.sync()
 
     def close(self) -> None:
@@ -364,50 +352,38 @@ class FrameSink:
                 try:
                     self._grouping.close()
                 except (OSError, RuntimeError) as error:
-                    self._fail(error)
-            with self._queue:
-                self._closed = True
-                self._queue.notify_all()
-            self._wait()
+                    self._failure.keep(error)
+            self._closed = True
+            self._queue.wait()
             last_steps = [self._files.progress.flush]
             if self._durability == "flush":
                 last_steps.append(self._files.sync)
-            if self._positions.growing:
-                last_steps.append(self._trim)
+            if self._growth is not None:
+                last_steps.append(self._growth.trim)
             for step in last_steps:
                 try:
                     step()
                 except OSError as error:
-                    self._fail(error)
+                    self._failure.keep(error)
             self._files.close()
-            self._spare.clear()
-            self._check_failed()
+            self._queue.clear()
+            self._failure.check()
 
     # ------------------------------------------------------------------ on the workers
 
-    def _enter_queue(self) -> int:
-        """Wait for room; the number of this write."""
-        with self._queue:
-            while self._in_flight and self._in_flight + self._block_bytes > self._room:
-                self._queue.wait()
-            # It may have failed or been closed while this frame waited.
-            self._check_open()
-            self._number = number = self._number + 1
-            self._in_flight += self._block_bytes
-            self._pending += 1
-        return number
-
     def _store_block(self, block: Block) -> None:
-        if self._positions.growing and block.last >= min(self._positions.length, self._length):
-            self._grow(block.last)
-        number = self._enter_queue()
+        growth = self._growth
+        if growth is not None and block.last >= growth.room:
+            with self._failure:
+                growth.make_room(block.last)
+        number = self._queue.enter(self._check_open)
         arguments = (block.array, block.array, block.chunk, number, _time.time())
-        self._pool.submit(
+        self._queue.submit(
             functools.partial(self._store, *arguments, slots=block.slots, ranges=block.ranges)
         )
 
     def _load_block(self, *arguments: int) -> tuple[np.ndarray, Slots] | None:
-        self._wait()
+        self._queue.wait()
         return self._files.load(*arguments)
 
     def _store(
@@ -423,9 +399,9 @@ class FrameSink:
             self._files.store(frame, flat, number, time, **grouped)
             self._files.progress.flush_if_due()
         except BaseException as error:
-            self._fail(error)
-        if buffer is not None and len(self._spare) * self._block_bytes <= self._room:
-            self._spare.append(buffer)
+            self._failure.keep(error)
+        if buffer is not None:
+            self._queue.give_back(buffer)
         if self.notify is not None:
             try:
                 self.notify(self.completed)
@@ -433,73 +409,31 @@ class FrameSink:
                 _logger.exception("the notify callback of the sink of %r failed", self.key)
         if self._durability == "flush" and _time.monotonic() - self._synced > SYNC_SECONDS:
             self._synced = _time.monotonic()
-            with self._queue:
-                self._in_flight += self._block_bytes
-                self._pending += 1
-            self._pool.submit(self._sync_behind)
-        self._done()
+            self._queue.add()
+            self._queue.submit(self._sync_behind)
+        self._queue.leave()
 
     def _sync_behind(self) -> None:
         try:
             self._files.sync()
         except BaseException as error:
-            self._fail(error)
-        self._done()
-
-    def _done(self) -> None:
-        with self._queue:
-            self._in_flight -= self._block_bytes
-            self._pending -= 1
-            self._queue.notify_all()
-
-    def _wait(self) -> None:
-        with self._queue:
-            while self._pending:
-                self._queue.wait()
-
-    def _buffer(self) -> np.ndarray:
-        # Touching new memory costs as much as the copy itself, so buffers are used again.
-        try:
-            return self._spare.pop()
-        except IndexError:
-            return np.empty(self._block_shape, self._stored_dtype)
+            self._failure.keep(error)
+        self._queue.leave()
 
     # ------------------------------------------------------------------ errors
 
     @property
     def error(self) -> BaseException | None:
         """What went wrong with a frame after `write` returned; every later call raises it."""
-        return self._error
-
-    def _fail(self, error: BaseException) -> None:
-        with self._queue:
-            if self._error is None:
-                self._error = error
-            self._queue.notify_all()
-
-    def _failing(self) -> _Failing:
-        return _Failing(self)
+        return self._failure.error
 
     def _check_open(self) -> None:
-        self._check_failed()
+        self._failure.check()
         if self._closed:
             raise RuntimeError(
                 f"the sink of {self.key!r} is closed and takes no more frames; prepare() a new "
                 "store"
             )
-
-    def _check_failed(self) -> None:
-        error = self._error
-        if error is None:
-            return
-        what = f"array {self.key!r} in {str(self._store_path)!r}: a frame could not be written"
-        kept = f"the {self.readable} positions that are readable stay so"
-        if isinstance(error, OSError) and error.errno is not None:
-            text = f"{what} ({error.strerror}); {kept}. Mend the cause, then start a new store"
-            raise OSError(
-                error.errno, text, error.filename or str(self._store_path / self.key)
-            ) from error
-        raise RuntimeError(f"{what} ({error!r}); {kept}") from error
 
     def _misfit(self, array: np.ndarray) -> FrameError:
         what = f"frame for {self.source.name!r}"
@@ -517,56 +451,3 @@ class FrameSink:
         return FrameError(
             f"{what}: {wanted} expected, got {got}; convert it explicitly: no silent wrap"
         )
-
-    # ------------------------------------------------------------------ growing
-
-    def _grow(self, flat: int) -> None:
-        """Make room for a position, here and in the documents of the group, before its frame is
-        stored.
-        """
-        with self._resizing, self._failing():
-            if flat >= self._length:
-                self._lengthen(flat)
-            needed = math.ceil(max(flat + 1, self._length) / self._step)
-            room = self._positions.length // self._step
-            if needed > room:
-                # By half as much again: few copies of what is kept for each position.
-                shards = max(needed, room * 3 // 2)
-                if self._capacity:
-                    shards = min(shards, math.ceil(self._capacity / self._step))
-                self._set_room(shards * self._step)
-
-    def _lengthen(self, flat: int) -> None:
-        # Of slow frames, readers see exactly those that there are. Fast ones get room for those of
-        # about the next second, as each time the documents of the whole group are replaced.
-        now = _time.monotonic()
-        soon = now - self._lengthened < LENGTHEN_SECONDS
-        self._ahead = self._ahead * 2 + 1 if soon else self._ahead // 2
-        length = flat + 1 + self._ahead
-        if self._capacity:
-            length = min(length, self._capacity)
-        self._length = lengthen(self._group, length)
-        self._lengthened = now
-
-    def _trim(self) -> None:
-        self._set_room(self._files.progress.used_length())
-        trim(self._group)
-
-    def _set_room(self, length: int) -> None:
-        self._files.resize(length)
-        self._positions.resize(length)
-
-
-class _Failing:
-    """Keeps an OSError of the block as the sink's error, and raises it as that."""
-
-    def __init__(self, sink: FrameSink) -> None:
-        self._sink = sink
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            self._sink._fail(error)
-            self._sink._check_failed()
