@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -82,7 +83,7 @@ def test_python_blocks_run_from_top_to_bottom(
 
 def test_every_page_that_shows_how_is_run() -> None:
     names = {name_of(page) for page in RUNNABLE}
-    assert {"README.md", "docs/devices.md", "docs/positions.md", "docs/reading.md"} <= names
+    assert {"README.md", "docs/how-to/camera.md", "docs/tutorials/reading.md"} <= names
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(long in readme for long in SHORTER)
 
