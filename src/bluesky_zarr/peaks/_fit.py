@@ -166,10 +166,9 @@ def fit_shape(
         # the median of what is below does not.
         start[model.background_at] = median(y - model.evaluate(start)[0])
     pull = None
-    if expected_fwhm is not None and m:
+    if expected_fwhm is not None:
         value, spread = expected_fwhm
-        pull = np.full(model.size, -1e300), np.zeros(model.size)
-        pull[0][m : 2 * m], pull[1][m : 2 * m] = math.log(value), spread**-2
+        pull = range(m, 2 * m), math.log(value), spread**-2
     return solve(
         model, y, start, low, high, noise.variance, pull=pull, rounds=rounds, hopeless=hopeless
     )

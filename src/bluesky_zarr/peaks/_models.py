@@ -17,7 +17,7 @@ SHAPES = ("gaussian", "lorentzian", "pseudo-voigt")
 #: Degree of the polynomial under the peaks, by name.
 BACKGROUNDS = {"constant": 0, "linear": 1, "quadratic": 2}
 
-_SQRT_LN16 = math.sqrt(4 * math.log(2))
+_LN16 = 4 * math.log(2)
 
 
 class Model:
@@ -51,9 +51,15 @@ class Model:
 
     def _take(self, x: Floats) -> None:
         self.x = x
-        self._powers = [(x - self.origin) / self.scale] if self.degree else []
-        for _ in range(1, self.degree):
-            self._powers.append(self._powers[-1] * self._powers[0])
+        # One row for each parameter: few long rows cost less than many short ones. Those of the
+        # background are always the same.
+        self._rows = np.empty((self.size, x.size))
+        self._rows[self.background_at] = 1.0
+        if self.degree:
+            power = scaled = (x - self.origin) / self.scale
+            for at in range(self.background_at + 1, self.size):
+                self._rows[at] = power
+                power = power * scaled
 
     def fractions(self, parameters: Floats) -> list[float]:
         """The Lorentzian fraction of each peak."""
@@ -71,15 +77,14 @@ class Model:
         return lowest + u * (higher[0] if len(higher) == 1 else higher[0] + u * higher[1])
 
     def evaluate(self, parameters: Floats) -> tuple[Floats, Floats, Floats]:
-        """The peaks alone, the whole curve, and its Jacobian of the shape (n, parameters)."""
+        """The peaks alone, the whole curve, and its derivatives of the shape (parameters, n)."""
         m, first = self.count, self.background_at
-        # One row for each parameter: few long rows cost less than many short ones.
-        rows = np.empty((self.size, self.x.size))
+        rows = self._rows.copy()
         numbers = parameters.tolist()
         mixed = 3 * m
         for k, shape in enumerate(self.shapes):
             where = rows[k], rows[m + k], rows[2 * m + k]
-            one = numbers[k], numbers[m + k], numbers[2 * m + k]
+            one = numbers[k], math.exp(numbers[m + k]), numbers[2 * m + k]
             if shape == "gaussian":
                 _gaussian(self.x, *one, *where)
             elif shape == "lorentzian":
@@ -88,63 +93,56 @@ class Model:
                 _pseudo_voigt(self.x, *one, numbers[mixed], *where, rows[mixed])
                 mixed += 1
         peaks = parameters[2 * m : 3 * m].dot(rows[2 * m : 3 * m])
-        rows[first] = 1.0
-        curve = peaks + numbers[first]
-        for at, power in enumerate(self._powers, first + 1):
-            rows[at] = power
-            curve += power * numbers[at]
-        return peaks, curve, rows.T
+        under = parameters[first:].dot(rows[first:]) if self.degree else numbers[first]
+        return peaks, peaks + under, rows
 
 
 def _gaussian(
     x: Floats,
     center: float,
-    log_fwhm: float,
+    fwhm: float,
     height: float,
     by_center: Floats,
     by_width: Floats,
     by_height: Floats,
 ) -> None:
     """Write the derivatives of a Gaussian by centre, logarithm of the FWHM, and height."""
-    narrow = _SQRT_LN16 * math.exp(-log_fwhm)
-    u = x - center
-    u *= narrow
-    np.multiply(u, u, by_width)
-    np.negative(by_width, by_width)
-    np.exp(by_width, by_height)
-    np.multiply(by_height, 2.0 * height, by_width)
-    by_width *= u
-    np.multiply(by_width, narrow, by_center)
-    by_width *= u
+    steep = _LN16 / fwhm / fwhm
+    away = x - center
+    np.multiply(away, -steep, by_center)
+    np.multiply(by_center, away, by_height)
+    np.exp(by_height, by_height)
+    by_center *= by_height
+    by_center *= -2.0 * height
+    np.multiply(by_center, away, by_width)
 
 
 def _lorentzian(
     x: Floats,
     center: float,
-    log_fwhm: float,
+    fwhm: float,
     height: float,
     by_center: Floats,
     by_width: Floats,
     by_height: Floats,
 ) -> None:
     """The same for a Lorentzian."""
-    narrow = 2.0 * math.exp(-log_fwhm)
-    u = x - center
-    u *= narrow
-    np.multiply(u, u, by_width)
-    by_width += 1.0
-    np.divide(1.0, by_width, by_height)
-    np.multiply(by_height, by_height, by_width)
-    by_width *= u
-    by_width *= 2.0 * height
-    np.multiply(by_width, narrow, by_center)
-    by_width *= u
+    steep = 4.0 / fwhm / fwhm
+    away = x - center
+    np.multiply(away, steep, by_center)
+    np.multiply(by_center, away, by_height)
+    by_height += 1.0
+    np.divide(1.0, by_height, by_height)
+    by_center *= by_height
+    by_center *= by_height
+    by_center *= 2.0 * height
+    np.multiply(by_center, away, by_width)
 
 
 def _pseudo_voigt(
     x: Floats,
     center: float,
-    log_fwhm: float,
+    fwhm: float,
     height: float,
     fraction: float,
     by_center: Floats,
@@ -153,12 +151,22 @@ def _pseudo_voigt(
     by_fraction: Floats,
 ) -> None:
     """The same for a pseudo-Voigt, and by its Lorentzian fraction."""
-    _gaussian(x, center, log_fwhm, height, by_center, by_width, by_height)
-    tails = np.empty((3, x.size))
-    _lorentzian(x, center, log_fwhm, height, *tails)
-    np.subtract(tails[2], by_height, by_fraction)
-    for row, tail in zip((by_center, by_width, by_height), tails, strict=True):
-        tail -= row
-        tail *= fraction
-        row += tail
+    steep, far = _LN16 / fwhm / fwhm, 4.0 / fwhm / fwhm
+    away = x - center
+    np.multiply(away, away, by_width)
+    tails = by_width * far
+    tails += 1.0
+    np.divide(1.0, tails, tails)
+    by_width *= -steep
+    np.exp(by_width, by_width)
+    np.subtract(tails, by_width, by_fraction)
+    np.multiply(by_fraction, fraction, by_height)
+    by_height += by_width
     by_fraction *= height
+    # Both fall with the square of the distance, the Lorentzian with the square of itself.
+    tails *= tails
+    tails *= 2.0 * far * height * fraction
+    by_width *= 2.0 * steep * height * (1.0 - fraction)
+    tails += by_width
+    np.multiply(tails, away, by_center)
+    np.multiply(by_center, away, by_width)

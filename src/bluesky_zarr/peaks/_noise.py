@@ -103,6 +103,15 @@ class Noise:
 
     def variance(self, expected: Floats, peaks: Floats | float = 0.0) -> Floats:
         """The variance of readings whose expectation is `expected`, `peaks` of it from peaks."""
-        own = np.maximum(expected * self.gain + self.offset, self.floor)
+        # Called at each step of each fit: what changes nothing is not calculated.
+        if self.gain != 1.0:
+            expected = expected * self.gain
+        if isinstance(self.offset, np.ndarray) or self.offset:
+            expected = expected + self.offset
+        own = np.maximum(expected, self.floor)
+        if isinstance(peaks, float):
+            return own + (peaks * self.shape_error) ** 2 if peaks else own
         wrong = peaks * self.shape_error
-        return own + wrong * wrong
+        wrong *= wrong
+        wrong += own
+        return wrong

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -21,22 +21,30 @@ _ENOUGH = 0.0004
 #: The weights of so many steps are those of the model; where it does not describe the readings,
 #: these may swing, and settle when they change by less and less.
 _FREELY = 3
+#: No diagonal element is smaller: what has no part in the curve gets no step, and no error.
+_TINY = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Where the fit ended: parameters, their covariance, curve, variances, and chi-squared.
+    """Where the fit ended: parameters, curve, its derivatives, variances, and chi-squared.
 
-    `peaks` is what of the curve is not background.
+    `peaks` is what of the curve is not background; `derivatives` have the shape (parameters, n).
     """
 
     parameters: Floats
-    covariance: Floats
     peaks: Floats
     curve: Floats
+    derivatives: Floats
     variance: Floats
     chi_squared: float
     converged: bool
+
+    @cached_property
+    def covariance(self) -> Floats:
+        """That of the parameters; many a fit is only made to be compared with another."""
+        weighted = self.derivatives / self.variance
+        return _inverse(weighted.dot(self.derivatives.T))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a step far too long is taken back
@@ -48,7 +56,7 @@ def solve(
     high: Floats,
     variance: Callable[[Floats, Floats], Floats],
     *,
-    pull: tuple[Floats, Floats] | None = None,
+    pull: tuple[range, float, float] | None = None,
     rounds: int = 30,
     hopeless: float = math.inf,
 ) -> Solution:
@@ -56,48 +64,42 @@ def solve(
 
     With the variance of counts this is Fisher scoring, which ends where Poisson's likelihood is
     largest; weights from the data would favour the readings that came out low. `pull` is what is
-    believed beforehand: values that parameters are hardly below, and the inverse variance of this
-    belief, each of the shape (parameters,). It moves the solution and has no part in its errors.
-    A fit whose chi-squared will stay above `hopeless` is given up.
+    believed beforehand: which parameters are hardly below a value, the value, and the inverse
+    variance of this belief. It moves the solution and has no part in its errors. A fit whose
+    chi-squared will stay above `hopeless` is given up.
     """
     posv = _posv()
     p = np.minimum(np.maximum(start, low), high)
-    peaks, curve, jacobian = model.evaluate(p)
+    lows, highs = low.tolist(), high.tolist()
+    peaks, curve, rows = model.evaluate(p)
     rest = y - curve
-    v = variance(curve, peaks)
+    v = renewed = variance(curve, peaks)
     describes = True
     if not rest.dot(rest / v) < 4 * y.size:
         # The model may be far too low under a peak: nothing weighs more than it should.
         v = variance(np.maximum(curve, y), peaks)
         describes = False
-    diagonal = slice(None, None, p.size + 1)
     damping = 0.0
     converged = False
     for number in range(rounds):
-        chi = float(rest.dot(rest / v))
+        over = rest / v
+        chi = float(rest.dot(over))
         enough = _ENOUGH * max(1.0, chi / y.size)
-        weighted = jacobian.T / v
-        gradient = weighted.dot(rest)
-        hessian = weighted.dot(jacobian)
-        if pull is not None:
-            short = np.maximum(pull[0] - p, 0.0)
-            if np.count_nonzero(short):
-                firm = np.where(short > 0, pull[1], 0.0)
-                gradient += firm * short
-                hessian.ravel()[diagonal] += firm
-                chi += float(firm.dot(short * short))
-        at_low, at_high = p <= low, p >= high
-        if np.count_nonzero(at_low) or np.count_nonzero(at_high):
+        gradient = rows.dot(over)
+        hessian = (rows / v).dot(rows.T)
+        diagonal = hessian.ravel()[:: p.size + 1]
+        numbers = p.tolist()
+        chi += _pulled(numbers, pull, gradient, diagonal)
+        for k, at in enumerate(numbers):
             # What lies on a limit and wants past it stays there.
-            held = (at_low & (gradient < 0)) | (at_high & (gradient > 0))
-            gradient[held] = 0.0
-            hessian[held] = 0.0
-            hessian[:, held] = 0.0
-        bare = hessian.ravel()[diagonal].copy()
-        bare[bare <= 0] = 1.0
+            if (at <= lows[k] and gradient[k] < 0) or (at >= highs[k] and gradient[k] > 0):
+                gradient[k] = 0.0
+                hessian[k] = 0.0
+                hessian[:, k] = 0.0
+        bare = np.maximum(diagonal, _TINY)
         gain = 0.0
         for _ in range(8):
-            hessian.ravel()[diagonal] = bare * (1.0 + damping + 1e-10)
+            np.multiply(bare, 1.0 + damping + 1e-10, diagonal)
             _, step, failed = posv(hessian, gradient)
             if failed:
                 damping = max(damping * 8, 1e-3)
@@ -107,15 +109,13 @@ def solve(
                 converged = True
                 break
             if number and describes and chi - promised > hopeless:
-                return _described(p, peaks, curve, jacobian, y, variance, converged=False)
+                return _described(p, peaks, curve, rows, rest, renewed, converged=False)
             trial = np.minimum(np.maximum(p + step, low), high)
-            new_peaks, new_curve, new_jacobian = model.evaluate(trial)
-            rest = y - new_curve
-            gain = chi - float(rest.dot(rest / v))
-            if pull is not None:
-                gain -= float(pull[1].dot(np.maximum(pull[0] - trial, 0.0) ** 2))
+            new_peaks, new_curve, new_rows = model.evaluate(trial)
+            new_rest = y - new_curve
+            gain = chi - float(new_rest.dot(new_rest / v)) - _pulled(trial.tolist(), pull)
             if gain >= -1e-9 * chi:
-                p, peaks, curve, jacobian = trial, new_peaks, new_curve, new_jacobian
+                p, peaks, curve, rows, rest = trial, new_peaks, new_curve, new_rows, new_rest
                 damping = damping / 8 if damping > 1e-4 else 0.0
                 break
             damping = max(damping * 8, 1e-2)
@@ -129,24 +129,40 @@ def solve(
         if number and gain < 25 * enough:
             converged = True
             break
-    return _described(p, peaks, curve, jacobian, y, variance, converged=converged)
+    return _described(p, peaks, curve, rows, rest, renewed, converged=converged)
+
+
+def _pulled(
+    numbers: Sequence[float],
+    pull: tuple[range, float, float] | None,
+    gradient: Floats | None = None,
+    diagonal: Floats | None = None,
+) -> float:
+    """What chi-squared is larger by for what is believed beforehand; it is added to the others."""
+    chi = 0.0
+    if pull is not None:
+        which, value, firm = pull
+        for k in which:
+            short = value - numbers[k]
+            if short > 0:
+                chi += firm * short * short
+                if gradient is not None and diagonal is not None:
+                    gradient[k] += firm * short
+                    diagonal[k] += firm
+    return chi
 
 
 def _described(
     p: Floats,
     peaks: Floats,
     curve: Floats,
-    jacobian: Floats,
-    y: Floats,
-    variance: Callable[[Floats, Floats], Floats],
+    rows: Floats,
+    rest: Floats,
+    v: Floats,
     *,
     converged: bool,
 ) -> Solution:
-    v = variance(curve, peaks)
-    rest = y - curve
-    information = (jacobian.T / v).dot(jacobian)
-    chi_squared = float(rest.dot(rest / v))
-    return Solution(p, _inverse(information), peaks, curve, v, chi_squared, converged)
+    return Solution(p, peaks, curve, rows, v, float(rest.dot(rest / v)), converged)
 
 
 @cache
@@ -165,7 +181,7 @@ def _identity(size: int) -> Floats:
 
 def _inverse(information: Floats) -> Floats:
     """The covariance; what the points say nothing of has a huge variance."""
-    scale = 1.0 / np.sqrt(np.maximum(information.diagonal(), 1e-300))
+    scale = 1.0 / np.sqrt(np.maximum(information.diagonal(), _TINY))
     scales = scale[:, None] * scale
     scaled = information * scales
     scaled.ravel()[:: scale.size + 1] = 1.0 + 1e-10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -99,51 +100,68 @@ class Surface:
         return least, most
 
     def evaluate(self, params: Floats, points: Floats) -> tuple[Floats, Floats, Floats]:
-        """The peaks alone and all, shape (n,), and derivatives, shape (n, parameters)."""
-        d = self.axes
-        jacobian = np.empty((self.size, len(points)))
-        jacobian[0] = 1.0
-        under = np.full(len(points), params[0])
-        if self.sloped:
-            jacobian[1 : 1 + d] = points.T
-            under += points @ params[1 : 1 + d]
-        peaks = np.zeros(len(points))
-        for k in range(self.peaks):
-            where = self.at(k)
-            peaks += self._peak(params[where], points, jacobian[where])
-        return peaks, peaks + under, jacobian.T
+        """The peaks alone and all, shape (n,), and derivatives, shape (parameters, n)."""
+        rows = np.empty((self.size, len(points)))
+        peaks, values = self.write(params, points.T, rows)
+        return peaks, values, rows
 
-    def _peak(self, params: Floats, points: Floats, jacobian: Floats) -> Floats:
+    def write(self, params: Floats, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
+        """Write the derivatives at points of the shape (axes, n), and return both curves."""
+        first, each = self.first, self.each
+        rows[0] = 1.0
+        if self.sloped:
+            rows[1:first] = columns
+        peaks = np.zeros(columns.shape[1])
+        for begin in range(first, self.size, each):
+            where = slice(begin, begin + each)
+            peaks += self._peak(params[where], columns, rows[where])
+        return peaks, peaks + params[:first].dot(rows[:first])
+
+    def _peak(self, params: Floats, columns: Floats, rows: Floats) -> Floats:
         d = self.axes
-        height = params[0]
-        widths = np.exp(params[1 + d : 1 + 2 * d])
-        u = ((points - params[1 : 1 + d]) / widths).T
-        q = (u * u).sum(axis=0)
+        height, *numbers = params.tolist()
+        center, pairs = params[1 : 1 + d, None], numbers[2 * d : len(numbers) - self.mixed]
+        widths = np.exp(params[1 + d : 1 + 2 * d, None])
+        u = columns - center
+        u /= widths
         half_dq = u
-        pairs = [(i, j) for i in range(d) for j in range(i)] if self.rotated else []
         if pairs:
-            half_dq = u.copy()
-            for k, (i, j) in enumerate(pairs):
-                r = params[1 + 2 * d + k]
-                q = q + 2 * r * u[i] * u[j]
-                half_dq[i] += r * u[j]
-                half_dq[j] += r * u[i]
-        eta = params[-1] if self.mixed else self.lorentzian
-        gauss = np.exp(-_LN16 * q)
-        shape, fall = gauss, _LN16 * gauss
+            form = np.eye(d)
+            for (i, j), r in zip(_pairs(d), pairs, strict=True):
+                form[i, j] = form[j, i] = r
+            half_dq = form.dot(u)
+        by_center, by_width = rows[1 : 1 + d], rows[1 + d : 1 + 2 * d]
+        np.multiply(half_dq, u, by_width)
+        q = by_width.sum(axis=0)
+        eta = numbers[-1] if self.mixed else self.lorentzian
+        shape = np.exp(-_LN16 * q)
+        steep = shape * (2 * height * _LN16 * (1 - eta))
         if self.mixed or eta:
-            lorentz = 1 / (1 + 4 * q)
-            shape = eta * lorentz + (1 - eta) * gauss
-            fall = (1 - eta) * fall + 4 * eta * lorentz * lorentz
+            q *= 4
+            q += 1
+            lorentz = 1 / q
+            steep += lorentz * lorentz * (8 * height * eta)
+            lorentz -= shape
+            shape += eta * lorentz
             if self.mixed:
-                jacobian[-1] = height * (lorentz - gauss)
-        steep = 2 * height * fall
-        jacobian[0] = shape
-        jacobian[1 : 1 + d] = steep * half_dq / widths[:, None]
-        jacobian[1 + d : 1 + 2 * d] = steep * half_dq * u
-        for k, (i, j) in enumerate(pairs):
-            jacobian[1 + 2 * d + k] = -steep * u[i] * u[j]
-        return height * shape
+                np.multiply(lorentz, height, rows[-1])
+        rows[0] = shape
+        np.multiply(half_dq, steep, by_center)
+        by_center /= widths
+        by_width *= steep
+        for k, (i, j) in enumerate(_pairs(d) if pairs else ()):
+            row = rows[1 + 2 * d + k]
+            np.multiply(u[i], u[j], row)
+            row *= steep
+            np.negative(row, row)
+        shape *= height
+        return shape
+
+
+@cache
+def _pairs(axes: int) -> list[tuple[int, int]]:
+    """The pairs of axes, in the order of their parameters."""
+    return [(i, j) for i in range(axes) for j in range(i)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,21 +218,19 @@ class _Sampled:
 
     def __init__(self, surface: Surface, points: Floats, held: Any) -> None:
         self._surface = surface
-        self._points = points
+        self._columns = np.ascontiguousarray(points.T)
         self._held = held
+        self._n = len(points)
+        self._rows = np.zeros((surface.size, self._n + len(held)))
+        self._rows[held, self._n + np.arange(len(held))] = 1.0
 
     def evaluate(self, params: Floats) -> tuple[Floats, Floats, Floats]:
-        peaks, values, jacobian = self._surface.evaluate(params, self._points)
-        held = self._held
-        if not len(held):
-            return peaks, values, jacobian
-        rows = np.zeros((len(held), self._surface.size))
-        rows[np.arange(len(held)), held] = 1.0
-        return (
-            np.concatenate([peaks, np.zeros(len(held))]),
-            np.concatenate([values, params[held]]),
-            np.concatenate([jacobian, rows]),
-        )
+        rows = self._rows.copy()
+        n = self._n
+        peaks, values = np.zeros((2, rows.shape[1]))
+        peaks[:n], values[:n] = self._surface.write(params, self._columns, rows[:, :n])
+        values[n:] = params[self._held]
+        return peaks, values, rows
 
 
 def fit_surface(
@@ -267,6 +283,7 @@ def fit_surface(
         variance,
         rounds=rounds,
     )
-    peaks = surface.evaluate(solution.parameters, points)[0]
     residuals = (values - solution.curve[:n]) / np.sqrt(solution.variance[:n])
-    return SurfaceFit(surface, solution.parameters, solution.covariance, residuals, peaks)
+    return SurfaceFit(
+        surface, solution.parameters, solution.covariance, residuals, solution.peaks[:n]
+    )

@@ -162,9 +162,9 @@ class _Line:
             high = min(spot.center + 1.6 * spot.fwhm, self.high)
             candidates = self._places(low, high, max(4 * most, 30))
             every = np.concatenate((candidates, planned))
-            peaks, curve, jacobian = group.model.at(every).evaluate(group.solution.parameters)
+            peaks, curve, rows = group.model.at(every).evaluate(group.solution.parameters)
             variance = self.found.known.noise.variance(curve, peaks)
-            points = informative(candidates, jacobian, variance, covariance, targets, most)
+            points = informative(candidates, rows.T, variance, covariance, targets, most)
         least = LEAST - near - len(planned)
         if not points and least > 0:
             points = [spot.center + spot.fwhm * (0.3 - 0.6 * (i % 2)) for i in range(least)]

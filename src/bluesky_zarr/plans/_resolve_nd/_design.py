@@ -76,8 +76,8 @@ def best_points(
     weights = np.zeros(fit.surface.size)
     weights[at + 1 : at + 1 + d] = 1 / (tolerance[0] * widths) ** 2
     weights[at + 1 + d : at + 1 + 2 * d] = 1 / tolerance[1] ** 2
-    part, curve, jacobian = fit.surface.evaluate(fit.params, where)
-    sensitivity = (jacobian / np.sqrt(noise.variance(curve, part))[:, None]).T
+    part, curve, rows = fit.surface.evaluate(fit.params, where)
+    sensitivity = rows / np.sqrt(noise.variance(curve, part))
     covariance = fit.covariance
     wanted = weights > 0
     chosen: list[int] = []
