@@ -1,5 +1,7 @@
 """Stores: layout, shard files, writers, publication, validation, recovery."""
 
+from ._arrays import ArrayWriter
+from ._batch import BatchStore, InvalidStoreError
 from ._codecs import CODECS_HELP
 from ._columns import Column
 from ._fold import fold
@@ -33,9 +35,12 @@ __all__ = [
     "CODECS_HELP",
     "RESERVED",
     "STATUSES",
+    "ArrayWriter",
+    "BatchStore",
     "Column",
     "FrameError",
     "FrameSink",
+    "InvalidStoreError",
     "Journal",
     "Layout",
     "PathInfo",

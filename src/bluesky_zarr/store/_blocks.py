@@ -6,12 +6,13 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import zarr
 
 from bluesky_zarr.store._layout import batch_layout
 from bluesky_zarr.store._metadata import Document, array_document, sharded_document
+
+# How long a text of any length is taken to be where chunks are cut.
+_TEXT_BYTES = "S64"
 
 
 def array_of_blocks(
@@ -37,12 +38,16 @@ def array_of_blocks(
             f"{what}: dims {dims} do not name each of the {len(shape)} dims of the shape "
             f"{shape} once"
         )
+    text = dtype in ("str", str)
+    if text and shards is not None:
+        raise ValueError(f"{what}: text is not stored in shards; give chunks alone")
     if chunks is None:
         if shards is not None:
             raise ValueError(
                 f"{what}: shards {tuple(shards)} are given without chunks; give both, or neither"
             )
-        chunks, shards = batch_layout(shape, dtype)
+        chunks, shards = batch_layout(shape, _TEXT_BYTES if text else dtype)
+        shards = None if text else shards
     for name, part in (("chunk", tuple(chunks)), ("shard", tuple(shards or ()))):
         if part and len(part) != len(shape):
             raise ValueError(
@@ -66,30 +71,3 @@ def array_of_blocks(
     if shards is None:
         return array_document(chunks=chunks, compressor=codec, **given)
     return sharded_document(shard=shards, inner=chunks, codec=codec, published=True, **given)
-
-
-def write_block(array: zarr.Array[Any], key: str, start: Sequence[int], block: np.ndarray) -> None:
-    """Write a block of exactly the array's dtype from `start` on; ValueError, and nothing is
-    written, where it does not fit.
-    """
-    block = np.asarray(block)
-    begin = tuple(map(operator.index, start))
-    what = f"block for {key!r}"
-    if not len(begin) == block.ndim == array.ndim:
-        raise ValueError(
-            f"{what}: start {begin} has {len(begin)} dims and the block {block.ndim}, the "
-            f"array has {array.ndim}"
-        )
-    if block.dtype != array.dtype:
-        raise ValueError(
-            f"{what}: {array.dtype} expected, got {block.dtype}; convert it explicitly: no "
-            "silent wrap"
-        )
-    if any(
-        n < 0 or n + length > size
-        for n, length, size in zip(begin, block.shape, array.shape, strict=True)
-    ):
-        raise ValueError(
-            f"{what}: {block.shape} from {begin} on is out of bounds of the shape {array.shape}"
-        )
-    array[tuple(slice(n, n + length) for n, length in zip(begin, block.shape, strict=True))] = block

@@ -87,14 +87,39 @@ def encoder(name: str, itemsize: int) -> Encoder:
     ValueError
         The name is not a codec.
     """
-    entry = compressor_configuration(name, itemsize)
+    return _compressing(compressor_configuration(name, itemsize))
+
+
+def encoder_of(codecs: Sequence[Mapping[str, Any]]) -> Encoder:
+    """As `encoder`, for the list of Zarr v3 codecs of an array that was made here; the inverse of
+    `decoder`, but for the checksum.
+
+    Raises
+    ------
+    ValueError
+        The list is none that is written here.
+
+    Examples
+    --------
+    >>> encode = encoder_of([{"name": "bytes"}, {"name": "crc32c"}])
+    >>> bytes(encode(b"abc"))
+    b'abc'
+    """
+    names = [codec.get("name") for codec in codecs]
+    if names[:1] != ["bytes"] or names[-1:] != ["crc32c"] or len(names) > 3:
+        raise ValueError(f"codecs {names} are none that bluesky-zarr writes ({CODECS_HELP})")
+    decoder(codecs)
+    return _compressing(codecs[1] if len(codecs) == 3 else None)
+
+
+def _compressing(entry: Mapping[str, Any] | None) -> Encoder:
     if entry is None:
         return _identity
     options = entry["configuration"]
     if entry["name"] == "zstd":
         level = options["level"]
         return lambda data: _zstd.compress(data, level)
-    cname, clevel = options["cname"].encode(), options["clevel"]
+    cname, clevel, itemsize = options["cname"].encode(), options["clevel"], options["typesize"]
     shuffle = _SHUFFLES[options["shuffle"]]
     # The element size is said, because Blosc would take it from a buffer that may be seen as plain
     # bytes.

@@ -14,7 +14,7 @@ import functools
 import os
 import sys
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,17 +23,21 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _FALLOC_FL_KEEP_SIZE = 1
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV, errno.ESPIPE}
 
 
-def _temporary(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
+    """A name beside `path` that nobody else has; nothing in a store that ends so is part of it."""
     # The full name of the target could be up to 255 bytes long already, so only a part of it is
     # repeated.
     return path.with_name(f".{path.name[:32]}.{uuid.uuid4().hex}.tmp")
 
 
 def _write_temporary(path: Path, data: Buffer, *, sync: bool) -> Path:
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
@@ -106,6 +110,39 @@ def link_new(path: Path, data: Buffer) -> bool:
     finally:
         temporary.unlink()
     return True
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Give a directory another name that nothing has yet, in one step.
+
+    Raises FileExistsError, and changes nothing, where the name is taken.
+    """
+    rename = _renameat2()
+    if rename is not None and rename(source, target, _RENAME_NOREPLACE):
+        return
+    # Only one can make a directory, and only an empty one is replaced by another.
+    os.mkdir(target)
+    try:
+        os.rename(source, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.rmdir(target)
+        raise
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two directories swap their names: in one step where the system can.
+
+    Elsewhere there is a moment in which `other` does not exist, and is beside itself under a
+    temporary name.
+    """
+    rename = _renameat2()
+    if rename is not None and rename(one, other, _RENAME_EXCHANGE):
+        return
+    aside = temporary_path(other)
+    os.rename(other, aside)
+    os.rename(one, other)
+    os.rename(aside, one)
 
 
 def fsync_path(path: Path) -> None:
@@ -183,6 +220,30 @@ def preallocate(fd: int, offset: int, length: int) -> bool:
             return False
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number), _name(fd))
+
+
+@functools.cache
+def _renameat2() -> Callable[[Path, Path, int], bool] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return None
+    function.argtypes = [
+        ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint,
+    ]  # fmt: skip
+
+    def rename(source: Path, target: Path, flags: int) -> bool:
+        """False where the system or the file system cannot do it."""
+        if function(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags) == 0:
+            return True
+        number = ctypes.get_errno()
+        if number in _UNSUPPORTED:
+            return False
+        raise OSError(number, os.strerror(number), str(source), None, str(target))
+
+    return rename
 
 
 @functools.cache

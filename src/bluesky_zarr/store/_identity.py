@@ -46,6 +46,20 @@ def is_alive(identity: Mapping[str, Any]) -> bool | None:
     return bool(start) and start == identity.get("process_start")
 
 
+def writer_in_words(identity: Mapping[str, Any], since: str | None) -> str:
+    """The process of an identity as a part of a sentence.
+
+    Examples
+    --------
+    >>> writer_in_words({"pid": 12, "host": "beamline"}, "2026-11-20")
+    'process 12 on beamline since 2026-11-20'
+    """
+    return (
+        f"process {identity.get('pid', 'unknown')} on {identity.get('host', 'an unknown host')} "
+        f"since {since or 'an unknown time'}"
+    )
+
+
 def process_start(pid: int) -> str:
     """When the process started, as a text that is only good for comparison; empty if there is no
     such process.

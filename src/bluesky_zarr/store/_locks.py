@@ -58,6 +58,35 @@ def only_recovery(store: Path) -> Iterator[bool]:
         os.close(fd)
 
 
+class OnlyWriter:
+    """The right of one process or thread to write something, from now until `release`; `held` says
+    whether it was to be had.
+
+    The lock file goes with what is written, and may be deleted with it while the lock is held.
+    Where the file system cannot lock, it is always to be had.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self.held = _lock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB) and self._is_at(path)
+        if not self.held:
+            self.release()
+
+    def _is_at(self, path: Path) -> bool:
+        """Whoever held it may have finished, and taken the file away, since it was opened."""
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(found, os.fstat(self._fd))
+
+    def release(self) -> None:
+        """Let others have it; does nothing the second time."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
 def _lock(fd: int, how: int) -> bool:
     try:
         fcntl.flock(fd, how)

@@ -251,11 +251,19 @@ def open_quietly(store: Path, *, path: str | None = None) -> zarr.Array | zarr.G
         return zarr.open(str(store), path=path, mode="r", zarr_format=3, use_consolidated=False)
 
 
-def write_whole(node: Path, values: np.ndarray) -> None:
-    """Write all of an unsharded array with zarr-python, which replaces each chunk by rename."""
-    # Without being told it may leave out chunks of zeros.
+def open_for_blocks(node: Path) -> zarr.Array[Any]:
+    """The array in the directory `node`, for zarr-python to write into; each chunk is replaced by
+    rename.
+    """
+    # Comparing every chunk with the fill value takes longer than writing it, and chunks of zeros
+    # may be left out without being told.
     config = {"write_empty_chunks": True}
-    zarr.open_array(str(node), mode="r+", zarr_format=3, config=config)[...] = values
+    return zarr.open_array(str(node), mode="r+", zarr_format=3, config=config)
+
+
+def write_whole(node: Path, values: np.ndarray) -> None:
+    """Write all of an unsharded array with zarr-python."""
+    open_for_blocks(node)[...] = values
 
 
 # ------------------ zarr-python's part

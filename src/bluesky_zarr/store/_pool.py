@@ -8,12 +8,16 @@ may have waiting is bounded by the sink.
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
 from functools import cache
 from queue import SimpleQueue
+from typing import TypeVar
 
 _logger = logging.getLogger(__name__)
 
@@ -51,6 +55,47 @@ class WorkerPool:
                 _logger.exception("a job of the frame writers failed")
             # The last frame must not live on in this name while the thread waits for the next.
             del job
+
+
+T = TypeVar("T")
+
+
+def in_order(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """Make calls in the pool of this process and give their results in the order of the calls.
+
+    Two for each core are under way, or done and not yet taken, at most: what `calls` makes is made
+    only then. An error of a call is raised where its result would come. Not for use in a job of
+    the pool, which would wait for itself.
+
+    Examples
+    --------
+    >>> list(in_order(lambda n=n: n * n for n in range(4)))
+    [0, 1, 4, 9]
+    """
+    pool = shared_pool()
+    waiting: deque[Future[T]] = deque()
+    try:
+        for call in calls:
+            if len(waiting) == 2 * worker_count():
+                yield waiting.popleft().result()
+            future: Future[T] = Future()
+            pool.submit(functools.partial(_settle, future, call))
+            waiting.append(future)
+            del call, future
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Whoever cleans up after an error must not find files that come later.
+        wait(waiting)
+
+
+def _settle(future: Future[T], call: Callable[[], T]) -> None:
+    try:
+        result = call()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 def worker_count() -> int:

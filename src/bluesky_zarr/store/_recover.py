@@ -19,7 +19,7 @@ import numpy as np
 from bluesky_zarr.store._event_arrays import event_array
 from bluesky_zarr.store._fold import fold
 from bluesky_zarr.store._frame_array import Cell, Extent, FrameArray, ShardGroup, Version
-from bluesky_zarr.store._identity import is_alive
+from bluesky_zarr.store._identity import is_alive, writer_in_words
 from bluesky_zarr.store._journal import Journal
 from bluesky_zarr.store._kinds import is_frame_array, published_status
 from bluesky_zarr.store._locks import only_recovery
@@ -121,7 +121,7 @@ def _is_ours_to_do(store: Path, attributes: Mapping[str, Any], report: Report) -
     for what, writer in writers.items():
         alive = is_alive(writer) if writer else False
         dead &= alive is False
-        who = _words(writer, attributes)
+        who = writer_in_words(writer, attributes.get("created_at"))
         if alive:
             report.add(
                 str(store),
@@ -139,13 +139,6 @@ def _is_ours_to_do(store: Path, attributes: Mapping[str, Any], report: Report) -
             )
             break
     return dead
-
-
-def _words(writer: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
-    return (
-        f"process {writer.get('pid', 'unknown')} on {writer.get('host', 'an unknown host')} "
-        f"since {attributes.get('created_at', 'an unknown time')}"
-    )
 
 
 class _Recovery:
@@ -211,7 +204,9 @@ class _Recovery:
             )
 
     def _reason(self) -> str:
-        reason = f"the writer died: {_words(self.attributes.get('writer') or {}, self.attributes)}"
+        writer = self.attributes.get("writer") or {}
+        who = writer_in_words(writer, self.attributes.get("created_at"))
+        reason = f"the writer died: {who}"
         if self.last_status.get("status"):
             reason += f"; the run had ended as {self.last_status['status']!r}"
             if self.last_status.get("reason"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from bluesky_zarr.store._provenance import FORMAT, provenance
 class StoreRoot:
     """The running store at a path, which is begun if there is none; its groups and attributes.
 
+    What is in the directory before, other than files named in `ours`, is somebody else's.
+
     Raises
     ------
     FileExistsError
@@ -33,8 +35,11 @@ class StoreRoot:
         The directory cannot be written (PermissionError, for one).
     """
 
-    def __init__(self, path: Path, attributes: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, attributes: Mapping[str, Any], *, ours: Collection[str] = ()
+    ) -> None:
         self.path = path
+        self._ours = ours
         self._lock = threading.RLock()
         self._mkdir(path)
         if not self._begin(attributes):
@@ -48,7 +53,11 @@ class StoreRoot:
             return False
         # Whoever else begins this store now has temporary files here at most, or its root a moment
         # later.
-        others = sorted(name for name in os.listdir(self.path) if not name.endswith(".tmp"))
+        others = sorted(
+            name
+            for name in os.listdir(self.path)
+            if not name.endswith(".tmp") and name not in self._ours
+        )
         if others and not node.exists():
             shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
             raise FileExistsError(

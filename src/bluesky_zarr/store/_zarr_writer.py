@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from bluesky_zarr.store import _publish
-from bluesky_zarr.store._blocks import array_of_blocks, write_block
+from bluesky_zarr.store._arrays import ArrayWriter
+from bluesky_zarr.store._blocks import array_of_blocks
 from bluesky_zarr.store._codecs import BLOSC_MAX_BYTES, compressor_configuration
 from bluesky_zarr.store._frames import FrameFiles
 from bluesky_zarr.store._identity import process_identity
@@ -21,10 +21,9 @@ from bluesky_zarr.store._layout import Layout, choose_layout, warn_about
 from bluesky_zarr.store._length import lengthen
 from bluesky_zarr.store._metadata import (
     array_document,
-    read_document,
     sharded_document,
 )
-from bluesky_zarr.store._paths import check_inside, check_key, store_path, store_uri
+from bluesky_zarr.store._paths import check_key, store_path, store_uri
 from bluesky_zarr.store._progress import Progress, counts_chunk, counts_key
 from bluesky_zarr.store._root import StoreRoot
 from bluesky_zarr.store._sink import FrameSink
@@ -70,7 +69,7 @@ class ZarrWriter(Writer):
 
     Examples
     --------
-    >>> import tempfile
+    >>> import tempfile, zarr
     >>> writer = ZarrWriter(tempfile.mkdtemp() + "/scan.zarr")
     >>> sink = writer.prepare(SourceInfo("cam", dtype="uint16", shape=(2, 2)))
     >>> sink.write(np.ones((2, 2), "uint16"))
@@ -105,7 +104,7 @@ class ZarrWriter(Writer):
         self._durability = durability
         self._group_seconds = group_seconds
         self._sinks: dict[str, FrameSink] = {}
-        self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._arrays: dict[str, ArrayWriter] = {}
         self._root = StoreRoot(self.path, dict(attributes or {}))
 
     @property
@@ -368,23 +367,10 @@ class ZarrWriter(Writer):
         FileNotFoundError
             There is no such array.
         """
-        write_block(self._array(key), key, start, block)
-
-    def _array(self, key: str) -> zarr.Array[Any]:
         self._root.check_running()
-        array = self._arrays.get(key)
-        if array is None:
-            node = check_inside(self.path, key)
-            if "bluesky_zarr" in read_document(node).get("attributes", {}):
-                raise ValueError(
-                    f"array {key!r} takes frames from its sink; "
-                    "blocks go into arrays of create_array()"
-                )
-            # Comparing every chunk with the fill value takes longer than writing it.
-            config = {"write_empty_chunks": True}
-            array = zarr.open_array(self.path, path=key, mode="r+", zarr_format=3, config=config)
-            self._arrays[key] = array
-        return array
+        if key not in self._arrays:
+            self._arrays[key] = ArrayWriter(self.path, key)
+        self._arrays[key].write(start, block)
 
     # ------------------------------------------------------------------ the end
 

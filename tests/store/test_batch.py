@@ -1,0 +1,163 @@
+"""A batch store is at its target when it is whole and not before; what a crash leaves is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from bluesky_zarr.store import ArrayWriter, BatchStore, SourceInfo, ZarrWriter, validate
+from bluesky_zarr.store import _batch as batch_module
+from bluesky_zarr.store import _files as files_module
+from tests.store.reading import READERS
+
+VALUES = (np.random.default_rng(7).random((10, 9)) * 100).astype("float32")
+
+
+def cut(store: BatchStore, units: str = "") -> ArrayWriter:
+    return store.create_array(
+        "cube", shape=(10, 9), dtype="float32", dims=("y", "x"), chunks=(2, 3), shards=(4, 6),
+        units=units,
+    )  # fmt: skip
+
+
+def test_a_batch_store_is_at_its_target_only_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new/cube.zarr"
+    with BatchStore(f"file://{target}", attributes={"title": "M 51"}) as store:
+        cut(store, units="Jy").write((0, 0), VALUES)
+        store.create_group("extra", {"n": 1})
+        store.set_attributes("", {"pi": "Hubble"})
+        assert not target.exists()
+        assert store.publish(attributes={"frames": 3}) == target
+    assert os.listdir(target.parent) == ["cube.zarr"]
+    assert sorted(os.listdir(target)) == ["cube", "extra", "zarr.json"]
+    assert validate(target, deep=True)
+    root = zarr.open_group(str(target), mode="r")
+    found = {name: root.attrs[name] for name in ("title", "pi", "status", "frames")}
+    assert found == {"title": "M 51", "pi": "Hubble", "status": "complete", "frames": 3}
+    assert "writer" not in root.attrs
+    assert root.metadata.consolidated_metadata is not None
+
+
+def test_an_existing_target_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cube.zarr").mkdir()
+    with pytest.raises(FileExistsError, match="exists and is not overwritten"):
+        BatchStore(tmp_path / "cube.zarr")
+    assert not (tmp_path / "cube.zarr.tmp").exists()
+
+
+@pytest.mark.parametrize("renameat2", [True, False])
+def test_a_target_that_appears_meanwhile_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renameat2: bool
+) -> None:
+    if not renameat2:
+        monkeypatch.setattr(files_module, "_renameat2", lambda: None)
+    store = BatchStore(tmp_path / "cube.zarr")
+    (tmp_path / "cube.zarr").mkdir()
+    with pytest.raises(FileExistsError, match="made by somebody else meanwhile"):
+        store.publish()
+    assert os.listdir(tmp_path / "cube.zarr") == []
+    (tmp_path / "cube.zarr").rmdir()
+    assert validate(store.publish())
+
+
+@pytest.mark.parametrize("renameat2", [True, False])
+def test_a_store_that_is_replaced_stays_until_the_new_one_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renameat2: bool
+) -> None:
+    if not renameat2:
+        monkeypatch.setattr(files_module, "_renameat2", lambda: None)
+    target = tmp_path / "cube.zarr"
+    for number in (1, 2):
+        with BatchStore(target, attributes={"number": number}, replace=True) as store:
+            cut(store)
+            if number == 2:
+                assert zarr.open_group(str(target), mode="r").attrs["number"] == 1
+            store.publish()
+    assert zarr.open_group(str(target), mode="r").attrs["number"] == 2
+    assert os.listdir(tmp_path) == ["cube.zarr"]
+
+
+def test_acquired_frames_are_never_replaced(tmp_path: Path) -> None:
+    writer = ZarrWriter(tmp_path / "scan.zarr")
+    writer.prepare(SourceInfo("cam", "uint16", (4, 6))).write(np.zeros((4, 6), "uint16"))
+    writer.publish()
+    with pytest.raises(FileExistsError, match=r"holds acquired frames \(cam\)"):
+        BatchStore(writer.path, replace=True)
+
+
+def test_a_store_that_is_not_whole_is_not_published(tmp_path: Path) -> None:
+    with BatchStore(tmp_path / "cube.zarr") as store:
+        cut(store).write((0, 0), VALUES)
+        shard = store.path / "cube/c/0/0"
+        data = bytearray(shard.read_bytes())
+        data[3] ^= 0xFF
+        shard.write_bytes(data)
+        with pytest.raises(ValueError, match=r"is not published, as it is not whole:\n.*cube"):
+            store.publish(deep=True)
+        assert os.listdir(tmp_path) == ["cube.zarr.tmp"]
+        store.discard()
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_second_builder_is_told_who_the_first_one_is(tmp_path: Path) -> None:
+    with BatchStore(tmp_path / "cube.zarr"):
+        with pytest.raises(BlockingIOError, match=f"being written by process {os.getpid()} on"):
+            BatchStore(tmp_path / "cube.zarr")
+        with pytest.raises(BlockingIOError, match="being written by"):
+            BatchStore(tmp_path / "cube.zarr", resume=True)
+
+
+def test_what_a_dead_process_left_is_refused_or_resumed(tmp_path: Path) -> None:
+    store = BatchStore(tmp_path / "cube.zarr")
+    cut(store)
+    store.close()
+    with pytest.raises(FileExistsError, match=r"cube.zarr.tmp' was left by process .* delete it"):
+        BatchStore(tmp_path / "cube.zarr")
+    with BatchStore(tmp_path / "cube.zarr", resume=True) as store:
+        assert not store.finished
+        store.open_array("cube").write((0, 0), VALUES)
+        store.publish()
+    np.testing.assert_array_equal(READERS[0](tmp_path / "cube.zarr", "cube"), VALUES)
+
+
+def test_a_directory_of_one_that_died_at_once_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / "cube.zarr.tmp").mkdir()
+    with BatchStore(tmp_path / "cube.zarr") as store:
+        store.publish()
+
+
+def test_a_finished_store_that_never_got_its_name_is_published_when_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_module, "rename_new", lambda *_: exec("raise KeyboardInterrupt"))
+        store = BatchStore(tmp_path / "cube.zarr")
+        with pytest.raises(KeyboardInterrupt):
+            store.publish()
+        store.close()
+    with BatchStore(tmp_path / "cube.zarr", resume=True) as store:
+        assert store.finished
+        with pytest.raises(FileExistsError, match="is finished; publish it as it is"):
+            store.create_group("more")
+        store.publish()
+    assert os.listdir(tmp_path) == ["cube.zarr"]
+
+
+def test_a_replaced_store_that_a_dead_process_left_is_not_taken_for_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    BatchStore(tmp_path / "cube.zarr", attributes={"number": 1}).publish()
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_module, "fsync_dir", lambda *_: exec("raise KeyboardInterrupt"))
+        store = BatchStore(tmp_path / "cube.zarr", attributes={"number": 2}, replace=True)
+        with pytest.raises(KeyboardInterrupt):
+            store.publish()
+        store.close()
+    for resume in (True, False):
+        with pytest.raises(FileExistsError, match=r"is the store that 'cube.zarr' has replaced"):
+            BatchStore(tmp_path / "cube.zarr", replace=True, resume=resume)
+    assert zarr.open_group(str(tmp_path / "cube.zarr"), mode="r").attrs["number"] == 2
