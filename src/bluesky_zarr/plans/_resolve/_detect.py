@@ -48,20 +48,18 @@ def prominences(
     A prominence says how far a reading rises above what lies on both sides of it, so a step or a
     slope has none. `rest` is the signal without the peaks already known, `peaks` these.
     """
-    from scipy.signal import find_peaks
-
-    padded = np.concatenate(([_beyond(rest[:3])], rest, [_beyond(rest[:-4:-1])]))
-    tops, facts = find_peaks(padded, prominence=0.0)
-    prominence = facts["prominences"]
-    tops = np.minimum(np.maximum(tops - 1, 0), rest.size - 1)
-    valley = rest[tops] - prominence
+    tops, valleys = _maxima(rest, noise, peaks, least)
+    if not tops:
+        return
+    heights, lowest = rest[tops], np.array(valleys)
+    prominence = heights - lowest
     known = peaks[tops]
-    spread = noise.variance(rest[tops] + known, known) + noise.variance(valley + known, known)
+    spread = noise.variance(heights + known, known) + noise.variance(lowest + known, known)
     significance = prominence / np.sqrt(spread)
-    for k in np.argsort(-significance):
+    for k in np.argsort(-significance).tolist():
         if not significance[k] >= least:
             return
-        top = int(tops[k])
+        top = tops[k]
         half = rest[top] - prominence[k] / 2
         left = top
         while left > 0 and rest[left] > half:
@@ -86,11 +84,53 @@ def prominences(
         )
 
 
-def _beyond(end: Floats) -> float:
+def _maxima(
+    rest: Floats, noise: Noise, peaks: Floats, least: float
+) -> tuple[list[int], list[float]]:
+    """The local maxima that may be prominent enough, and the higher one of the lowest readings
+    that lie between each and a higher one on either side.
+
+    As in `scipy.signal.find_peaks`, the middle of a plateau is its maximum. That finds all maxima;
+    here most are none to look at: what is not far enough above the lowest reading of all has not
+    the prominence either.
+    """
+    far = rest - np.minimum.reduce(rest)
+    candidates = np.flatnonzero(far * far >= least**2 * noise.variance(rest + peaks, peaks))
+    tops: list[int] = []
+    valleys: list[float] = []
+    if not candidates.size:
+        return tops, valleys
+    # One reading more on either side, so that the first and the last may be maxima.
+    line = [_beyond(*rest[:3].tolist()), *rest.tolist(), _beyond(*rest[:-4:-1].tolist())]
+    for first in candidates.tolist():
+        top = line[first + 1]
+        if not line[first] < top:
+            continue
+        last = first + 1
+        while last < len(line) - 1 and line[last + 1] == top:
+            last += 1
+        if last == len(line) - 1 or line[last + 1] > top:
+            continue
+        left, right = line[first], line[last + 1]
+        for at in range(first, -1, -1):
+            if line[at] > top:
+                break
+            left = min(left, line[at])
+        for at in range(last + 1, len(line)):
+            if line[at] > top:
+                break
+            right = min(right, line[at])
+        # The reading that stands for the other side of an end is none itself.
+        tops.append(min(max((first + 1 + last) // 2 - 1, 0), rest.size - 1))
+        valleys.append(max(left, right))
+    return tops, valleys
+
+
+def _beyond(end: float, second: float, third: float) -> float:
     """What stands for the other side of a peak at an end: readings there that only go on falling
     as they do further inside are a slope.
     """
-    return float(end[0] - max(end[0] - end[1] - max(end[1] - end[2], 0.0), 0.0))
+    return end - max(end - second - max(second - third, 0.0), 0.0)
 
 
 def _crossing(x: Floats, y: Floats, outer: int, inner: int, level: float) -> float:
