@@ -21,7 +21,7 @@ _LN16 = 4 * math.log(2)
 #: The widths that a peak of few readings may have, in units of the most likely one.
 _WIDTHS = (0.45, 0.7, 1.0, 1.4, 2.0)
 #: Above so many values of Gaussians, those without a chance are left out first.
-_MANY = 10_000
+_MANY = 1_000
 
 
 @dataclass
@@ -246,18 +246,19 @@ def matches(
         worth = near > (0.8 * least) ** 2
         centers, fwhms = centers[worth], fwhms[worth]
     curves = x - centers[:, None]
-    curves /= fwhms[:, None]
     curves *= curves
-    curves *= -_LN16
+    curves *= (-_LN16 / (fwhms * fwhms))[:, None]
     np.exp(curves, out=curves)
     curves *= weight
-    squared = np.einsum("ij,ij->i", curves, curves)
-    for row in basis:
-        squared -= curves.dot(row) ** 2
-    norm = np.sqrt(np.maximum(squared, 1e-12 * weight.max() ** 2))
-    z = curves.dot(scaled) / norm
+    overlap = curves.dot(scaled)
+    # What of each is not background.
+    shares = curves.dot(np.array(basis).T)
+    curves *= curves
+    squared = np.add.reduce(curves, axis=1) - np.add.reduce(shares * shares, axis=1)
+    norm = np.sqrt(np.maximum(squared, 1e-12 * float(np.maximum.reduce(weight)) ** 2))
+    z = overlap / norm
     bumps: list[Bump] = []
-    while z.size and (top := int(z.argmax())) >= 0 and z[top] >= least:
+    while z.size and z[top := int(z.argmax())] >= least:
         center, fwhm = float(centers[top]), float(fwhms[top])
         height = float(z[top] / norm[top])
         low, high = center - 0.6 * fwhm, center + 0.6 * fwhm
@@ -320,22 +321,31 @@ def locate(
     begin, end = max(low, float(x[0])), min(high, float(x[-1]))
     centers = begin + (end - begin) / 24 * np.arange(25.0)
     widths = np.array(sorted({max(width * part, 0.9 * narrowest) for part in _WIDTHS}))
-    t = (xs - centers[:, None, None]) / widths[:, None]
-    curves = np.exp(-_LN16 * t * t)
+    away = xs - centers[:, None]
+    away *= away
+    # One row for each centre and width.
+    steep = -_LN16 / (widths * widths)
+    curves = np.exp(away[:, None] * steep[:, None]).reshape(-1, xs.size)
     above = ys - under
     weight = 1.0 / noise.variance(np.maximum(ys, under), np.maximum(above, 0.0) * 5)
-    norm = (curves * curves) @ weight + 1e-12 * weight.max()
-    heights = np.maximum(curves @ (weight * above) / norm, 0.0)
-    capped = 4 * max(bump.height, float(above.max()))
+    capped = 4 * max(bump.height, float(np.maximum.reduce(above)))
     if not capped > 0:
         return bump.center, 0.5 * (high - low), width, 0.0
-    heights = np.minimum(heights, capped)
-    gain = 2 * heights * (curves @ (weight * above)) - heights**2 * norm
-    chance = np.exp(0.5 * np.minimum(gain - gain.max(), 0.0))
+    overlap = curves.dot(weight * above)
+    curves *= curves
+    norm = curves.dot(weight)
+    norm += 1e-12 * float(np.maximum.reduce(weight))
+    heights = np.minimum(np.maximum(overlap / norm, 0.0), capped)
+    gain = heights * (2 * overlap - heights * norm)
+    gain -= np.maximum.reduce(gain)
+    gain *= 0.5
+    chance = np.exp(gain)
     chance /= np.maximum(heights, 1e-3 * capped)
-    chance /= chance.sum()
-    by_center = chance.sum(axis=1)
-    center = float(by_center @ centers)
-    deviation = math.sqrt(max(float(by_center @ (centers - center) ** 2), 0.0))
-    fwhm = float(math.exp(chance.sum(axis=0) @ np.log(widths)))
-    return center, deviation, fwhm, float((chance * heights).sum())
+    chance /= np.add.reduce(chance)
+    by_center = np.add.reduce(chance.reshape(centers.size, -1), axis=1)
+    center = float(by_center.dot(centers))
+    centers -= center
+    deviation = math.sqrt(float(by_center.dot(centers * centers)))
+    by_width = np.add.reduce(chance.reshape(centers.size, -1), axis=0)
+    fwhm = math.exp(float(by_width.dot(np.log(widths))))
+    return center, deviation, fwhm, float(chance.dot(heights))
