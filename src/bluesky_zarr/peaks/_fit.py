@@ -146,21 +146,23 @@ def fit_shape(
     m = model.count
     span = 2 * model.scale
     narrow, wide = fwhm_limits or ([span / max(4 * model.x.size, 200)] * m, 3 * span)
-    lows, highs = [], []
-    for center, fwhm in zip(centers, fwhms, strict=True):
-        reach = max(fwhm, 0.02 * span)
-        # A peak whose top is far outside of the readings is not determined by them.
-        lows.append(max(center - reach, model.low - 0.5 * fwhm))
-        highs.append(max(min(center + reach, model.high + 0.5 * fwhm), lows[-1]))
-    logs = [math.log(fwhm) for fwhm in fwhms]
+    # A peak whose top is far outside of the readings is not determined by them.
+    reaches = [max(fwhm, 0.02 * span) for fwhm in fwhms]
+    lows = [
+        max(c - r, model.low - 0.5 * w) for c, r, w in zip(centers, reaches, fwhms, strict=True)
+    ]
+    highs = [
+        max(min(c + r, model.high + 0.5 * w), low)
+        for c, r, w, low in zip(centers, reaches, fwhms, lows, strict=True)
+    ]
     given = [0.5 if fractions is None else fractions[k] for k in model.mixed]
     flat = background or [0.0] * (model.degree + 1)
-    start = np.array([*centers, *logs, *heights, *given, *flat])
-    lows += [math.log(least) for least in narrow]
+    start = np.array([*centers, *map(math.log, fwhms), *heights, *given, *flat])
+    lows += map(math.log, narrow)
     lows += [-1e-3 * abs(height) for height in heights]
+    lows += [0.0] * len(given) + [-math.inf] * len(flat)
     highs += [math.log(wide)] * m + [math.inf] * m
-    low = np.array(lows + [0.0] * len(given) + [-math.inf] * len(flat))
-    high = np.array(highs + [1.0] * len(given) + [math.inf] * len(flat))
+    highs += [1.0] * len(given) + [math.inf] * len(flat)
     if background is None:
         # That which goes with these peaks: linear least squares would follow an outlying reading,
         # the median of what is below does not.
@@ -170,13 +172,14 @@ def fit_shape(
         value, spread = expected_fwhm
         pull = range(m, 2 * m), math.log(value), spread**-2
     return solve(
-        model, y, start, low, high, noise.variance, pull=pull, rounds=rounds, hopeless=hopeless
+        model, y, start, lows, highs, noise.variance, pull=pull, rounds=rounds, hopeless=hopeless
     )
 
 
 def _checked(
     x: npt.ArrayLike, y: npt.ArrayLike, sigma: npt.ArrayLike | None
 ) -> tuple[Floats, Floats, Noise]:
+    """The readings in order of position, and their noise."""
     at = np.asarray(x, dtype=np.float64)
     readings = np.asarray(y, dtype=np.float64)
     if at.ndim != 1 or at.shape != readings.shape:
@@ -186,8 +189,10 @@ def _checked(
     for name, values in (("x", at), ("y", readings)):
         if bad := int(np.count_nonzero(~np.isfinite(values))):
             raise ValueError(f"{bad} values of {name} are not finite: leave these points out.")
+    order = np.argsort(at, kind="stable")
+    at, readings = at[order], readings[order]
     if sigma is None:
-        return at, readings, Noise.of(readings[np.argsort(at, kind="stable")])
+        return at, readings, Noise.of(readings)
     given = np.asarray(sigma, dtype=np.float64)
     if given.ndim and given.shape != at.shape:
         raise ValueError(
@@ -198,15 +203,13 @@ def _checked(
             "sigma is a standard deviation, above zero for each reading; leave it out where it is "
             "not known."
         )
-    return at, readings, Noise.given(np.broadcast_to(given, at.shape))
+    return at, readings, Noise.given(np.broadcast_to(given, at.shape)[order])
 
 
 def _start(
     x: Floats, y: Floats, peaks: Sequence[Peak | float]
 ) -> tuple[Sequence[float], Sequence[float], Sequence[float]]:
     """Centres, widths and heights to start from; what is not given is read off the points."""
-    order = np.argsort(x, kind="stable")
-    x, y = x[order], y[order]
     under = float(np.median(np.partition(y, y.size // 2)[: y.size // 2 + 1]))
     rows: list[tuple[float, float, float]] = []
     for peak in peaks:

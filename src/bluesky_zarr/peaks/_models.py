@@ -21,7 +21,7 @@ _LN16 = 4 * math.log(2)
 
 
 class Model:
-    """Peaks on a polynomial background, at given positions.
+    """Peaks on a polynomial background, at given positions in ascending order.
 
     The parameters are one vector: the centres, the logarithms of the FWHMs, the heights, the
     Lorentzian fraction of each peak that is a pseudo-Voigt, and the coefficients of the background
@@ -33,7 +33,7 @@ class Model:
     def __init__(self, x: Floats, shapes: Sequence[str], degree: int) -> None:
         self.shapes = tuple(shapes)
         self.count = len(self.shapes)
-        self.low, self.high = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
+        self.low, self.high = (float(x[0]), float(x[-1])) if x.size else (0.0, 1.0)
         self.origin = (self.low + self.high) / 2
         self.scale = (self.high - self.low) / 2 or 1.0
         self.degree = degree

@@ -9,7 +9,7 @@ import numpy as np
 
 from ._models import Floats
 
-__all__ = ["Noise", "median"]
+__all__ = ["Noise", "extent", "median", "total"]
 
 #: Normal standard deviations per median absolute deviation.
 _MAD = 1.4826
@@ -21,6 +21,16 @@ _SHAPE_ERROR = 0.01
 #: What is below this fraction of the whole signal's range is taken for noise, even in a signal
 #: without any.
 _FLOOR = 0.002
+
+
+def total(values: Floats) -> float:
+    """The sum: what is around it in numpy takes longer than adding few values."""
+    return float(np.add.reduce(values))
+
+
+def extent(values: Floats) -> float:
+    """The difference of the largest and the smallest of at least one value."""
+    return float(np.maximum.reduce(values) - np.minimum.reduce(values))
 
 
 def median(values: Floats) -> float:
@@ -62,21 +72,25 @@ class Noise:
         everywhere, which is taken from their second differences: what a straight line between
         neighbours does not explain.
         """
-        if not y.size or not np.ptp(y):
+        if not y.size or not (height := extent(y)):
             return cls.constant(1e-12 * (abs(float(y[0])) if y.size and y[0] else 1.0))
-        floor = _FLOOR * float(np.ptp(y))
-        second = np.abs(y[1:-1] - 0.5 * (y[2:] + y[:-2]))
-        if y.min() >= 0 and np.array_equal(y, np.rint(y)):
+        floor = _FLOOR * height
+        around = y[2:] + y[:-2]
+        around *= 0.5
+        second = np.abs(y[1:-1] - around)
+        if np.minimum.reduce(y) >= 0 and not np.count_nonzero(y != np.rint(y)):
             # Few different values may have a common divisor by chance.
-            many = np.unique(y).size >= 6 and y.max() < 1e15
+            many = len(set(y.tolist())) >= 6 and np.maximum.reduce(y) < 1e15
             gain = float(np.gcd.reduce(y.astype(np.int64))) if many else 1.0
-            around = np.maximum(y[1:-1] + 0.5 * (y[2:] + y[:-2]), 2 * gain) / 2
-            # As large as expected of counts: one. A quarter is free of peaks even among many.
-            scatter = np.sort(second / np.sqrt(1.5 * gain * around))[: second.size // 4 + 1]
-            if y.size >= 16 and _QUARTER * scatter[-1] < 0.3:
-                sigma = _MAD * median(second) / math.sqrt(1.5)
-                level = median(y)
-                return cls(gain, sigma**2 - gain * level, max(sigma**2 / 4, gain**2))
+            if y.size >= 16:
+                around += y[1:-1]
+                around = np.maximum(around, 2 * gain)
+                # As large as expected of counts: one. A quarter is free of peaks even among many.
+                scatter = np.sort(second / np.sqrt(0.75 * gain * around))[: second.size // 4 + 1]
+                if _QUARTER * scatter[-1] < 0.3:
+                    sigma = _MAD * median(second) / math.sqrt(1.5)
+                    level = median(y)
+                    return cls(gain, sigma**2 - gain * level, max(sigma**2 / 4, gain**2))
             return cls(gain, floor=gain**2)
         sigma = _MAD * median(second) / math.sqrt(1.5) if y.size >= 4 else 0.0
         return cls.constant(max(sigma, floor))

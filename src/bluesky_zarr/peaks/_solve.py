@@ -52,8 +52,8 @@ def solve(
     model: Model,
     y: Floats,
     start: Floats,
-    low: Floats,
-    high: Floats,
+    low: Sequence[float],
+    high: Sequence[float],
     variance: Callable[[Floats, Floats], Floats],
     *,
     pull: tuple[range, float, float] | None = None,
@@ -69,8 +69,8 @@ def solve(
     chi-squared will stay above `hopeless` is given up.
     """
     posv = _posv()
-    p = np.minimum(np.maximum(start, low), high)
-    lows, highs = low.tolist(), high.tolist()
+    least, most = np.array(low), np.array(high)
+    p = np.minimum(np.maximum(start, least), most)
     peaks, curve, rows = model.evaluate(p)
     rest = y - curve
     v = renewed = variance(curve, peaks)
@@ -92,7 +92,7 @@ def solve(
         chi += _pulled(numbers, pull, gradient, diagonal)
         for k, at in enumerate(numbers):
             # What lies on a limit and wants past it stays there.
-            if (at <= lows[k] and gradient[k] < 0) or (at >= highs[k] and gradient[k] > 0):
+            if (at <= low[k] and gradient[k] < 0) or (at >= high[k] and gradient[k] > 0):
                 gradient[k] = 0.0
                 hessian[k] = 0.0
                 hessian[:, k] = 0.0
@@ -110,7 +110,7 @@ def solve(
                 break
             if number and describes and chi - promised > hopeless:
                 return _described(p, peaks, curve, rows, rest, renewed, converged=False)
-            trial = np.minimum(np.maximum(p + step, low), high)
+            trial = np.minimum(np.maximum(p + step, least), most)
             new_peaks, new_curve, new_rows = model.evaluate(trial)
             new_rest = y - new_curve
             gain = chi - float(new_rest.dot(new_rest / v)) - _pulled(trial.tolist(), pull)

@@ -279,7 +279,8 @@ def fit_surface(
         cast(Any, _Sampled(surface, points, held)),
         np.concatenate([values, known]),
         start,
-        *limits,
+        limits[0].tolist(),
+        limits[1].tolist(),
         variance,
         rounds=rounds,
     )

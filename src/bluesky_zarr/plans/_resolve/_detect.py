@@ -52,36 +52,32 @@ def prominences(
     if not tops:
         return
     heights, lowest = rest[tops], np.array(valleys)
-    prominence = heights - lowest
     known = peaks[tops]
     spread = noise.variance(heights + known, known) + noise.variance(lowest + known, known)
-    significance = prominence / np.sqrt(spread)
-    for k in np.argsort(-significance).tolist():
-        if not significance[k] >= least:
+    significance = (heights - lowest) / np.sqrt(spread)
+    ordered = sorted(zip(significance.tolist(), tops, valleys, strict=True), reverse=True)
+    at, line = x.tolist(), rest.tolist()
+    end = len(line) - 1
+    for significant, top, valley in ordered:
+        if not significant >= least:
             return
-        top = tops[k]
-        half = rest[top] - prominence[k] / 2
+        half = (line[top] + valley) / 2
         left = top
-        while left > 0 and rest[left] > half:
+        while left > 0 and line[left] > half:
             left -= 1
         right = top
-        while right < rest.size - 1 and rest[right] > half:
+        while right < end and line[right] > half:
             right += 1
         # Between the last reading above the half and the first below, the middle.
-        start = _crossing(x, rest, left, left + 1, half) if left < top else x[top]
-        stop = _crossing(x, rest, right, right - 1, half) if right > top else x[top]
-        if left == top or rest[left] > half:
-            start = x[top] - (stop - x[top])
-        if right == top or rest[right] > half:
-            stop = x[top] + (x[top] - start)
-        yield Bump(
-            float((start + stop) / 2),
-            float(stop - start),
-            float(prominence[k]),
-            float(significance[k]),
-            float(x[max(top - 1, 0)]),
-            float(x[min(top + 1, x.size - 1)]),
-        )
+        start = _crossing(at, line, left, left + 1, half) if left < top else at[top]
+        stop = _crossing(at, line, right, right - 1, half) if right > top else at[top]
+        if left == top or line[left] > half:
+            start = at[top] - (stop - at[top])
+        if right == top or line[right] > half:
+            stop = at[top] + (at[top] - start)
+        center, fwhm = (start + stop) / 2, stop - start
+        low, high = at[max(top - 1, 0)], at[min(top + 1, end)]
+        yield Bump(center, fwhm, line[top] - valley, significant, low, high)
 
 
 def _maxima(
@@ -133,10 +129,10 @@ def _beyond(end: float, second: float, third: float) -> float:
     return end - max(end - second - max(second - third, 0.0), 0.0)
 
 
-def _crossing(x: Floats, y: Floats, outer: int, inner: int, level: float) -> float:
+def _crossing(x: list[float], y: list[float], outer: int, inner: int, level: float) -> float:
     rise = y[inner] - y[outer]
     part = (level - y[outer]) / rise if rise > 0 else 0.5
-    return float(x[outer] + min(max(part, 0.0), 1.0) * (x[inner] - x[outer]))
+    return x[outer] + min(max(part, 0.0), 1.0) * (x[inner] - x[outer])
 
 
 def bumps(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bluesky_zarr.peaks._noise import extent
+
 from ._detect import Bump, bumps, locate, matches, prominences
 from ._explain import Explanation, Floats, Group, Spot
 from ._improve import improve, reshape
@@ -66,7 +68,7 @@ class Evidence:
         known = self.known
         known.read(x, y)
         self.due = []
-        if x.size < 3 or not np.ptp(known.y):
+        if x.size < 3 or not extent(known.y):
             return
         # What is found among points enough for a fit is fitted at once, to see what is beside it.
         for _ in range(4):
@@ -136,7 +138,12 @@ class Evidence:
         """Whether there are readings enough on a peak for a fit."""
         if spot.fitted or spot.rounds:
             return True
-        return int((np.abs(self.known.x - spot.center) < 1.1 * spot.fwhm).sum()) >= LEAST
+        return self._count(spot.center, 1.1 * spot.fwhm) >= LEAST
+
+    def _count(self, center: float, reach: float) -> int:
+        """How many readings are nearer to a place than that."""
+        x = self.known.x
+        return int(x.searchsorted(center + reach) - x.searchsorted(center - reach, "right"))
 
     def _judge(self) -> None:
         """Drop what a fit has shown to be no peak."""
@@ -265,7 +272,7 @@ class Evidence:
         spot = Spot(
             bump.center, bump.fwhm, bump.height, bump.significance, bump.height, clear=clear
         )
-        if int((np.abs(self.known.x - bump.center) < 0.6 * bump.fwhm).sum()) < 4:
+        if self._count(bump.center, 0.6 * bump.fwhm) < 4:
             self._locate(spot, bump)
         spot.prominence = max(spot.height, bump.height)
         spot.first = bump.height

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bluesky_zarr.peaks._fit import fit_shape
 from bluesky_zarr.peaks._models import Model
-from bluesky_zarr.peaks._noise import Noise, median
+from bluesky_zarr.peaks._noise import Noise, median, total
 from bluesky_zarr.peaks._solve import Solution
 
 __all__ = ["Explanation", "Floats", "Group", "Spot"]
@@ -63,6 +66,12 @@ class Spot:
     judged: int = 0
     settled: int = 0
 
+    def like(self, **changes: Any) -> Spot:
+        """The same peak with some changes, in a tenth of the time of `dataclasses.replace`."""
+        other = object.__new__(Spot)
+        other.__dict__.update(self.__dict__, **changes)
+        return other
+
     def curve(self, x: Floats) -> Floats:
         """The peak alone."""
         squared = ((x - self.center) / self.fwhm) ** 2
@@ -85,14 +94,22 @@ class Group:
     rest: Floats
     others: Floats | float = 0.0
 
+    @cached_property
+    def squares(self) -> Floats:
+        """What each reading adds to chi-squared."""
+        return self.rest * self.rest / self.solution.variance
+
+    @cached_property
+    def _places(self) -> list[float]:
+        return self.model.x.tolist()
+
     def near(self, spot: Spot, reach: float = 1.5) -> slice:
         """Which readings of the fit are on a peak."""
         return self.between(spot.center - reach * spot.fwhm, spot.center + reach * spot.fwhm)
 
     def between(self, low: float, high: float) -> slice:
         """Which readings of the fit are between two positions."""
-        x = self.model.x
-        return slice(int(x.searchsorted(low)), int(x.searchsorted(high, "right")))
+        return slice(bisect_left(self._places, low), bisect_right(self._places, high))
 
 
 @dataclass(eq=False)
@@ -271,16 +288,18 @@ class Explanation:
         for center, log_fwhm in zip(numbers[:m], numbers[m : 2 * m], strict=True):
             reach = 1.5 * math.exp(log_fwhm)
             beside[group.between(center - reach, center + reach)] = False
-        count = int(np.count_nonzero(beside))
+        squares = group.squares[beside]
+        count = squares.size
         if count < 4:
             return True
+        if not total(squares) < count + 4 * math.sqrt(2 * count):
+            return False
+        if self.degree:
+            return True
         rest = group.rest[beside] / np.sqrt(group.solution.variance[beside])
-        if not self.degree:
-            x = self.x[beside]
-            x -= x.sum() / count
-            if abs(float(rest.dot(x))) > 3.5 * math.sqrt(float(x.dot(x))):
-                return False
-        return float(rest.dot(rest)) < count + 4 * math.sqrt(2 * count)
+        x = self.x[beside]
+        x -= total(x) / count
+        return abs(float(rest.dot(x))) <= 3.5 * math.sqrt(float(x.dot(x)))
 
     def stands(self, group: Group, spot: Spot, least: float | None = None) -> bool:
         """Whether the readings on a peak lie above those on both sides of it.
@@ -329,7 +348,6 @@ class Explanation:
                 self.peaks += solution.peaks
             else:
                 self.peaks += group.model.at(self.x).evaluate(solution.parameters)[0]
-            weighted = group.rest**2 / solution.variance
             for k, spot in enumerate(group.spots):
                 if not spot.ready:
                     continue
@@ -338,7 +356,7 @@ class Explanation:
                 spot.height = p[2 * m + k]
                 near = group.near(spot)
                 degrees = near.stop - near.start - 3
-                spot.misfit = float(weighted[near].sum()) / degrees if degrees > 0 else math.nan
+                spot.misfit = total(group.squares[near]) / degrees if degrees > 0 else math.nan
                 # What chance alone explains leaves the errors as they are.
                 spot.scale = 1.0
                 if degrees > 0 and spot.misfit > 1 + 2 * math.sqrt(2 / degrees):
@@ -361,4 +379,4 @@ def _background(under: Group, model: Model) -> list[float] | None:
 
 
 def _mean(values: Floats) -> float:
-    return float(values.sum()) / values.size
+    return total(values) / values.size

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from bluesky_zarr.peaks._models import SHAPES
+from bluesky_zarr.peaks._noise import total
 
 from ._explain import Explanation, Floats, Group, Spot
 
@@ -56,7 +56,7 @@ def _simplify(known: Explanation, spots: list[Spot]) -> None:
         return
     for shape in SHAPES:
         alike = [
-            replace(spot, shape=shape, fwhm=spot.fwhm * _ALIKE[shape] / _ALIKE[spot.shape])
+            spot.like(shape=shape, fwhm=spot.fwhm * _ALIKE[shape] / _ALIKE[spot.shape])
             for spot in peaks
         ]
         trial = known.fit_group(alike, slice(0, known.x.size), rounds=_ROUNDS)
@@ -84,7 +84,7 @@ def reshape(known: Explanation, spots: list[Spot], spot: Spot) -> Spot | None:
         if name == spot.shape:
             continue
         fwhm = spot.fwhm * _ALIKE[name] / _ALIKE[spot.shape]
-        one = replace(spot, shape=name, fwhm=fwhm)
+        one = spot.like(shape=name, fwhm=fwhm)
         trial = known.fit_group([one], group.inside, others, under=group, hopeless=hopeless)
         tried.append((_criterion(trial), name, trial))
         # What lies between two shapes is not tried where one fits and the other is far off.
@@ -99,7 +99,7 @@ def reshape(known: Explanation, spots: list[Spot], spot: Spot) -> Spot | None:
         known.fit(spots, afresh=True)
     if second > best + _SHAPE + _RIVAL:
         return None
-    spot.rival = replace(spot, shape=name)
+    spot.rival = spot.like(shape=name)
     _take(spot.rival, rival)
     return spot.rival
 
@@ -148,8 +148,8 @@ def _surprise(group: Group, spot: Spot) -> float:
     degrees = near.stop - near.start - 3
     if degrees < 1:
         return 0.0
-    chi_squared = float((group.rest[near] ** 2 / group.solution.variance[near]).sum())
     part = 2 / (9 * degrees)
+    chi_squared = total(group.squares[near])
     return ((chi_squared / degrees) ** (1 / 3) - (1 - part)) / math.sqrt(part)
 
 
@@ -180,11 +180,11 @@ def _split(known: Explanation, spots: list[Spot], spot: Spot) -> None:
     highest = near.start + int(beyond.argmax())
     best, pair = _criterion(single) - _PAIR, None
     for shape in dict.fromkeys(("gaussian", spot.shape)):
-        whole = replace(spot, shape=shape)
-        left = replace(whole, center=spot.center - 0.4 * spot.fwhm, fwhm=0.55 * spot.fwhm)
-        right = replace(left, center=spot.center + 0.4 * spot.fwhm)
+        whole = spot.like(shape=shape)
+        left = whole.like(center=spot.center - 0.4 * spot.fwhm, fwhm=0.55 * spot.fwhm)
+        right = left.like(center=spot.center + 0.4 * spot.fwhm)
         height = max(float(group.rest[highest]), 0.05 * spot.height)
-        beside = replace(whole, center=float(group.model.x[highest]), height=height)
+        beside = whole.like(center=float(group.model.x[highest]), height=height)
         for two in ([left, right], [whole, beside]):
             trial = known.fit_group(two, group.inside, others, under=group, rounds=_ROUNDS)
             criterion = _criterion(trial)
@@ -201,7 +201,7 @@ def _split(known: Explanation, spots: list[Spot], spot: Spot) -> None:
     # The stronger one goes on as the peak that it was.
     for name in ("center", "fwhm", "height", "shape", "fraction"):
         setattr(spot, name, getattr(pair[0], name))
-    new = replace(pair[1], rounds=0, asked=False, approved=False, fitted=False)
+    new = pair[1].like(rounds=0, asked=False, approved=False, fitted=False)
     new.prominence, new.uncertain, new.ready = new.height, 0.0, True
     spots.append(new)
     known.fit(spots)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bluesky_zarr.peaks import Peak
+from bluesky_zarr.peaks._noise import extent
 from bluesky_zarr.plans._strategy import Field, Found, Measure, Measured, Outcome, Search
 
 from ._design import between, fill, informative
@@ -215,9 +216,9 @@ class _Line:
         nothing = np.empty(0), "", []
         if self.intervals >= _ENOUGH or any(not spot.background for spot in self.found.spots):
             return nothing
-        if self.axis.step_floor > 0.5 * self.span / self.intervals or not np.ptp(
-            self.found.known.y
-        ):
+        if self.axis.step_floor > 0.5 * self.span / self.intervals:
+            return nothing
+        if not extent(self.found.known.y):
             return nothing
         self.intervals *= 2
         self.found.forget_checks()
@@ -297,7 +298,7 @@ class _Line:
         stopped = f" The search is not complete: {self.stopped}." if self.stopped else ""
         if not known.x.size:
             return f"No peak: there is no reading.{stopped}"
-        if np.ptp(known.y) == 0:
+        if not extent(known.y):
             return f"No peak: the signal is constant, {known.y[0]:g} at all {known.x.size} points."
         asked = f"significance={self.settings.significance:g} was asked"
         wide = [spot for spot in self.found.spots if spot.background]
