@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,14 @@ from event_model import DataKey, StreamRange, compose_stream_resource
 from event_model.documents import StreamDatum, StreamResource
 
 from bluesky_zarr.geometry import ScanGeometry
-from bluesky_zarr.store import FrameSink, PathInfo, SourceInfo, ZarrWriter
+from bluesky_zarr.store import (
+    FrameSink,
+    Layout,
+    PathInfo,
+    SourceInfo,
+    ZarrWriter,
+    choose_layout,
+)
 
 from ._source import FrameFormat
 
@@ -23,15 +29,16 @@ __all__ = ["Binding"]
 _REQUEST_BYTES = 8 * 2**20
 #: How many setpoints a StreamResource may list.
 _MAX_LABELS = 10_000
+#: How often, at most, the ends of rows may store a group of small frames once more than needed.
+_MAX_REWRITES = 16
 
 
 @dataclass(eq=False)
 class Binding:
     """A device's sink in one stream of one run, and how far its documents have come.
 
-    `order` are the cells of frames on their way, `done` those that became readable before the ones
-    ahead of them. `offered` says that the StreamResource was handed to the RunEngine, `announced`
-    that it came out of it.
+    `next` is the number of the next point, where no placement says it. `offered` says that the
+    StreamResource was handed to the RunEngine, `announced` that it came out of it.
     """
 
     data_key_name: str
@@ -44,12 +51,21 @@ class Binding:
     offered: bool = False
     next: int = 0
     closed: bool = False
-    order: deque[int] = field(default_factory=deque)
-    done: set[int] = field(default_factory=set)
 
     @classmethod
-    def open(cls, name: str, info: PathInfo, format: FrameFormat) -> Binding:
+    def open(cls, name: str, info: PathInfo, format: FrameFormat, row: int = 1) -> Binding:
         """Open the array of the data key `name`; makes files.
+
+        Parameters
+        ----------
+        name
+            Of the data key.
+        info
+            Where the array is made.
+        format
+            What its frames look like.
+        row
+            How many frames come without a stop at each.
 
         Raises
         ------
@@ -59,18 +75,18 @@ class Binding:
             For a key, dtype or shape that cannot be stored.
         """
         options = {k: info.extra[k] for k in ("codec", "layout", "durability") if k in info.extra}
+        source = SourceInfo(
+            name=name,
+            dtype=format.dtype,
+            shape=format.shape,
+            dims=format.dims,
+            units=format.units,
+            geometry=info.geometry,
+            extra=info.extra,
+        )
+        flown = _is_flown(source, info.capacity, options.get("layout", "frames"), row)
         sink = ZarrWriter(info.store_uri, **options).prepare(
-            SourceInfo(
-                name=name,
-                dtype=format.dtype,
-                shape=format.shape,
-                dims=format.dims,
-                units=format.units,
-                geometry=info.geometry,
-                extra=info.extra,
-            ),
-            key=info.array_key or name,
-            capacity=info.capacity,
+            replace(source, flown=flown), key=info.array_key or name, capacity=info.capacity
         )
         geometry = info.geometry or ScanGeometry.events()
         bundle = compose_stream_resource(
@@ -115,10 +131,24 @@ class Binding:
         """Whether a frame is what the source promised."""
         return frame.shape == self.format.shape and frame.dtype == np.dtype(self.format.dtype)
 
-    def cell(self, index: int) -> int:
-        """The C-order position of point `index` of the scan; IndexError beyond its end."""
+    def cells(self, index: int, number: int) -> Sequence[int]:
+        """The C-order positions of points from `index` on; IndexError beyond the scan's end."""
         geometry = self.info.geometry
-        return index if geometry is None or geometry.growing else geometry.flat(index)
+        if geometry is None or geometry.growing:
+            return range(index, index + number)
+        if number == 1:
+            return (geometry.flat(index),)
+        cells: list[int] = []
+        length = geometry.shape[-1]
+        while number > 0:
+            # Within a row of the fastest dim they climb or fall by ones.
+            part = min(number, length - index % length)
+            first, last = geometry.flat(index), geometry.flat(index + part - 1)
+            step = 1 if last >= first else -1
+            cells += range(first, last + step, step)
+            index += part
+            number -= part
+        return cells
 
     def data_key(self) -> DataKey:
         """What an event holds of this array: one frame."""
@@ -134,9 +164,31 @@ class Binding:
             key["units"] = self.format.units
         return key
 
-    def datum(self, cells: list[int]) -> StreamDatum:
+    def datum(self, cells: Sequence[int]) -> StreamDatum:
         """The document of frames at neighbouring cells."""
         return self.compose_datum(indices=StreamRange(start=min(cells), stop=max(cells) + 1))
+
+
+def _is_flown(source: SourceInfo, capacity: int, layout: str | Layout, row: int) -> bool:
+    """Whether frames that come in rows of this length are to be stored in groups.
+
+    The end of each row stores its last group as far as it goes, and the next row the same one once
+    more: rows that are much shorter than a group are better off with a chunk for each frame.
+    """
+    if row < 2 or isinstance(layout, Layout):
+        return row > 1
+    scan = source.geometry.shape if source.geometry and not source.growing else (capacity,)
+    shape = (*scan, *source.shape)
+    chosen = choose_layout(
+        shape,
+        [str(axis) for axis in range(len(shape))],
+        source.dtype,
+        layout,
+        frame_ndim=len(source.shape),
+        growing=source.growing,
+        flown=True,
+    )
+    return row * _MAX_REWRITES >= chosen.inner[len(scan) - 1]
 
 
 def _request_shape(sink: FrameSink, itemsize: int) -> list[int]:

@@ -146,7 +146,23 @@ class WritableDevice(StandardDetector):
 
     def complete(self) -> WatchableAsyncStatus[int]:
         """Wait until all of these frames can be read from the store."""
+        if (flight := self._kickoff_ctx) is not None:
+            self._logic().completes_at(flight.collections_written + flight.collections_requested)
         return self._track(super().complete())
+
+    async def get_index(self) -> int:
+        """How far the next StreamDatum can go; asked by the RunEngine when it collects."""
+        return min(await super().get_index(), self._logic().collectable)
+
+    @property
+    def collected(self) -> int:
+        """How many of the frames that were prepared for StreamDatums have announced."""
+        return self._logic().collected
+
+    @property
+    def readable(self) -> int:
+        """How many of them can be read from the store."""
+        return self._logic().readable
 
     def _track(self, status: _Status) -> _Status:
         # A pause has to end what is under way: the RunEngine asks for all of it again.

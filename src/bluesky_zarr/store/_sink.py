@@ -310,6 +310,18 @@ class FrameSink:
                 f"index {index!r} for {self.source.name!r}: there is no frame to take back"
             )
 
+    def flush(self) -> None:
+        """Hand over the frames that wait for others to fill their chunk, without a wait for them.
+
+        Raises
+        ------
+        OSError
+            A frame could not be written.
+        """
+        self._check_failed()
+        if self._grouping is not None:
+            self._grouping.flush()
+
     def drain(self) -> None:
         """Wait until every frame handed over is readable.
 

@@ -1,14 +1,14 @@
-"""What a device was asked for, and how far it is counted."""
+"""What a device was asked for."""
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .._binding import Binding
 from .._cursor import Placement
 
-__all__ = ["Exposure", "Progress"]
+__all__ = ["Exposure"]
 
 
 @dataclass
@@ -26,24 +26,10 @@ class Exposure:
     quota: int = 0
     taken: int = 0
 
-    def cell(self, binding: Binding) -> int:
-        """Where the next frame goes: a C-order position. IndexError beyond the scan's end."""
+    def cells(self, binding: Binding, number: int) -> Sequence[int]:
+        """Where the next frames go: C-order positions. IndexError beyond the scan's end."""
         if self.placement is None:
-            return binding.next
+            return binding.cells(binding.next, number)
         if not self.flown:
-            return self.placement.cell
-        return binding.cell(self.placement.index + self.taken)
-
-
-@dataclass
-class Progress:
-    """Frames counted for ophyd-async, over every run of a stage.
-
-    `readable` counts frames in the order in which they came: workers may finish the second one
-    first, and a document that announced it would announce the first one as well. `taken` of these
-    went into documents; `pending` are on their way there.
-    """
-
-    readable: int = 0
-    taken: int = 0
-    pending: deque[tuple[Binding, int]] = field(default_factory=deque)
+            return (self.placement.cell,)
+        return binding.cells(self.placement.index + self.taken, number)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from bluesky_zarr.store import PathInfo
 from .._binding import Binding
 from .._cursor import Placement
 from .._source import FrameSource
-from ._exposure import Exposure, Progress
+from ._exposure import Exposure
+from ._progress import Progress
 
 __all__ = ["FrameDataLogic"]
 
@@ -59,11 +61,11 @@ class FrameDataLogic(DetectorDataLogic):
     ) -> None:
         self.source = source
         source.deliver = self.deliver
+        source.deliver_many = self.deliver_many
         source.fail = self._fail
         self._path_info = path_info
         self._on_frame = on_frame
         self._lock = threading.RLock()
-        self._counting = threading.Lock()
         self._opening = asyncio.Lock()
         self._last: tuple[Binding, int] | None = None
         self.pauses = 0
@@ -74,6 +76,11 @@ class FrameDataLogic(DetectorDataLogic):
         self._told = False
         self._exposure = Exposure(None, flown=False, told=False)
         self._progress = Progress()
+        # Of what was prepared for: how many frames, and the count of frames that came at its
+        # beginning. `_row_end` is the count at which `complete` is done.
+        self._row = 1
+        self._row_begin = 0
+        self._row_end = 0
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._datakey = ""
@@ -89,11 +96,11 @@ class FrameDataLogic(DetectorDataLogic):
                 f"{trigger_info.collections_per_event}, but one event is one frame in a Zarr "
                 "store: use number_of_events, or a scan axis, for several frames per point."
             )
-        if not self._progress.pending:
-            # Devices that fly together are collected by their counters: all begin at zero, however
-            # many frames each of them took before.
-            self._progress.readable = self._progress.taken = 0
-            self._on_loop(self._show_count)
+        self._progress.restart()
+        self._on_loop(self._show_count)
+        self._row = trigger_info.number_of_events
+        self._row_begin = self._progress.came
+        self._row_end = 0
 
     def place(self, placement: Placement) -> None:
         """Say where the next frame, or flown row, belongs."""
@@ -111,6 +118,34 @@ class FrameDataLogic(DetectorDataLogic):
             self._exposure = Exposure(self._placement, flown, self._told)
             self._told = False
             self._last = None  # a frame of the exposure before is not this one's to take back
+
+    def completes_at(self, count: int) -> None:
+        """Somebody waits for this many frames: what is stored in groups is not to wait for more."""
+        self._row_end = count
+        binding = self._exposure.binding
+        if binding is not None and not binding.closed and self._progress.came >= count:
+            asyncio.get_running_loop().run_in_executor(None, self._flush, binding)
+
+    def _flush(self, binding: Binding) -> None:
+        try:
+            binding.sink.flush()
+        except (OSError, RuntimeError) as error:
+            self._fail(error)
+
+    @property
+    def collected(self) -> int:
+        """How many frames documents have announced since the last count from zero."""
+        return self._progress.taken
+
+    @property
+    def readable(self) -> int:
+        """How many frames can be read, counted like `collected`."""
+        return self._progress.readable
+
+    @property
+    def collectable(self) -> int:
+        """How many of these the next document can reach."""
+        return self._progress.collectable
 
     def flown_to(self, run_uid: str, stream: str) -> int | None:
         """The number of the point behind the last flown row; None if there was none there."""
@@ -202,7 +237,9 @@ class FrameDataLogic(DetectorDataLogic):
                 # Asked even without a placement: the provider knows best why there is no path.
                 info = self._path_info(self._datakey)
                 format = await self.source.frame_format()
-                binding = await asyncio.to_thread(Binding.open, self._datakey, info, format)
+                binding = await asyncio.to_thread(
+                    Binding.open, self._datakey, info, format, self._row
+                )
                 binding.sink.notify = lambda completed, b=binding: self._written(b)
                 self._bindings[key] = binding
         self._binding = binding
@@ -222,7 +259,9 @@ class FrameDataLogic(DetectorDataLogic):
             )
         with self._lock:
             exposure.binding = binding
-            exposure.quota = _RELEASE if exposure.flown else 1
+            exposure.quota = 1
+            if exposure.flown:
+                exposure.quota = self._row_begin + self._row - self._progress.came
 
     async def finish(self) -> None:
         """Raise what went wrong since the start; called when the wait for frames is over."""
@@ -279,7 +318,7 @@ class FrameDataLogic(DetectorDataLogic):
 
     def _rewind(self, binding: Binding) -> None:
         # Without a session nobody repeats a placement: what was not announced is taken again.
-        binding.next -= len(self._progress.pending)
+        binding.next -= self._progress.unannounced
         if binding.offered:
             binding.recompose()
 
@@ -295,52 +334,78 @@ class FrameDataLogic(DetectorDataLogic):
         RuntimeError
             When nobody asked for a frame. It is not stored.
         """
-        with self._lock:
-            exposure = self._exposure
-            binding = exposure.binding
-            if binding is None or binding.closed or exposure.quota <= 0:
-                # No error of the next point's: a camera that is being stopped may be late.
-                raise RuntimeError(
-                    f"'{self._datakey}' delivered a frame that nobody asked for: it is not "
-                    "stored. Trigger or kick off the detector first, and deliver one frame "
-                    "per exposure."
-                )
-            exposure.quota -= 1
-            try:
-                cell = exposure.cell(binding)
-            except IndexError as error:  # more frames than the scan has points
-                self._fail(error)
-                raise
-            exposure.taken += 1
-            binding.next = cell + 1
-            binding.order.append(cell)
-            self._progress.pending.append((binding, cell))
+        exposure, binding, cells, before = self._expect(1)
         now = time.time()
-        try:
+        with self._storing(binding, cells):
             if self._on_frame is not None and not exposure.flown and binding.fits(frame):
                 self._on_frame(frame, now)
             # Not under the lock: this waits while storage is behind, the event loop must not.
-            binding.sink.write(frame, cell, copy=not self.source.fresh_frames, time=now)
+            binding.sink.write(frame, cells[0], copy=not self.source.fresh_frames, time=now)
+            self._end_row(exposure, binding, before)
+        self._last = binding, cells[0]
+
+    def deliver_many(self, frames: np.ndarray) -> None:
+        """Take frames that follow one another, of shape (n, *a frame's), to their places.
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            As for `deliver`; none of them is stored.
+        """
+        if not len(frames):
+            return
+        exposure, binding, cells, before = self._expect(len(frames))
+        now = time.time()
+        with self._storing(binding, cells):
+            if self._on_frame is not None and not exposure.flown and binding.fits(frames[-1]):
+                self._on_frame(frames[-1], now)
+            binding.sink.write_many(frames, cells[0], time=now)
+            self._end_row(exposure, binding, before)
+        self._last = binding, cells[-1]
+
+    def _expect(self, number: int) -> tuple[Exposure, Binding, Sequence[int], int]:
+        """Count frames that have come, and find their cells; how many came before them."""
+        with self._lock:
+            exposure = self._exposure
+            binding = exposure.binding
+            if binding is None or binding.closed or exposure.quota < number:
+                # No error of the next point's: a camera that is being stopped may be late.
+                raise RuntimeError(
+                    f"'{self._datakey}' delivered {_frames(number)} that nobody asked for: not "
+                    "stored. Trigger or kick off the detector first, and deliver one frame "
+                    "per exposure."
+                )
+            exposure.quota -= number
+            try:
+                cells = exposure.cells(binding, number)
+            except IndexError as error:  # more frames than the scan has points
+                self._fail(error)
+                raise
+            exposure.taken += number
+            binding.next += number
+            came = self._progress.add(binding, cells)
+            return exposure, binding, cells, came - number
+
+    def _end_row(self, exposure: Exposure, binding: Binding, before: int) -> None:
+        # Looked at when the frame is in its group: `completes_at` flushes what was there before.
+        if not exposure.flown or before < self._row_end <= self._progress.came:
+            binding.sink.flush()
+
+    @contextlib.contextmanager
+    def _storing(self, binding: Binding, cells: Sequence[int]) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:
-            with self._lock:
-                if (binding, cell) in self._progress.pending:
-                    self._progress.pending.remove((binding, cell))
-                    binding.order.remove(cell)
+            self._progress.withdraw(binding, cells)
             self._fail(error)
             raise
-        self._last = binding, cell
 
     def _written(self, binding: Binding) -> None:
         error = binding.sink.error
         if error is not None:
             self._fail(error)
             return
-        with self._counting:
-            for start, stop in binding.sink.collect():
-                binding.done.update(range(start, stop))
-            while binding.order and binding.order[0] in binding.done:
-                binding.done.discard(binding.order.popleft())
-                self._progress.readable += 1
+        self._progress.written(binding)
         self._on_loop(self._show_count)
 
     def _fail(self, error: BaseException) -> None:
@@ -358,17 +423,8 @@ class FrameDataLogic(DetectorDataLogic):
         self._set_readable(self._progress.readable)
 
     def _forget_pending(self) -> None:
-        # Frames that no document will announce were never counted: the counters of devices that
-        # are collected together have to stay equal.
-        with self._counting:
-            self._progress.pending.clear()
-            for binding in self._bindings.values():
-                binding.order.clear()
-                binding.done.clear()
-            if self._progress.readable == self._progress.taken:
-                return
-            self._progress.readable = self._progress.taken
-        self._on_loop(self._show_count)
+        if self._progress.forget():
+            self._on_loop(self._show_count)
 
     # -- documents ---------------------------------------------------------------------------
 
@@ -380,21 +436,16 @@ class FrameDataLogic(DetectorDataLogic):
         return {self._datakey: binding.data_key()}
 
     def take_documents(self, frames: int) -> list[StreamAsset]:
-        """Documents of the frames up to the `frames`-th of the stage that were not taken yet.
+        """Documents of the frames up to the `frames`-th that were not taken yet.
 
         One StreamDatum at most: the longest run of neighbours, whose `indices` are C-order
         positions in the array. A row flown backwards is one range as well, once it is whole.
         """
         with self._lock:
-            count = min(frames - self._progress.taken, len(self._progress.pending))
-            if count <= 0:
+            found = self._progress.take(frames)
+            if found is None:
                 return []
-            binding = self._progress.pending[0][0]
-            cells = [cell for b, cell in list(self._progress.pending)[:count] if b is binding]
-            cells = _neighbours(cells)
-            for _ in cells:
-                self._progress.pending.popleft()
-            self._progress.taken += len(cells)
+            binding, cells = found
             documents: list[StreamAsset] = []
             if not binding.announced:
                 documents.append(("stream_resource", binding.resource))
@@ -412,14 +463,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _neighbours(cells: list[int]) -> list[int]:
-    """The longest start of `cells` that climbs or falls by ones."""
-    if len(cells) < 2 or abs(step := cells[1] - cells[0]) != 1:
-        return cells[:1]
-    length = 2
-    while length < len(cells) and cells[length] - cells[length - 1] == step:
-        length += 1
-    return cells[:length]
+def _frames(number: int) -> str:
+    return "a frame" if number == 1 else f"{number} frames"
 
 
 class _StreamProvider(StreamableDataProvider):
