@@ -186,7 +186,10 @@ def _split(known: Explanation, spots: list[Spot], spot: Spot) -> None:
         height = max(float(group.rest[highest]), 0.05 * spot.height)
         beside = whole.like(center=float(group.model.x[highest]), height=height)
         for two in ([left, right], [whole, beside]):
-            trial = known.fit_group(two, group.inside, others, under=group, rounds=_ROUNDS)
+            hopeless = best - math.log(group.model.x.size) * (single.model.size + 3)
+            trial = known.fit_group(
+                two, group.inside, others, under=group, rounds=_ROUNDS, hopeless=hopeless
+            )
             criterion = _criterion(trial)
             if criterion < best and _two_peaks(known, trial, single, spot):
                 best, pair = criterion, two
