@@ -9,7 +9,7 @@ import numpy as np
 
 from ._models import Floats
 
-__all__ = ["Noise", "extent", "median", "total"]
+__all__ = ["Noise", "extent", "lower_quartile", "median", "total"]
 
 #: Normal standard deviations per median absolute deviation.
 _MAD = 1.4826
@@ -40,6 +40,14 @@ def median(values: Floats) -> float:
     if ordered.size % 2:
         return float(ordered[half])
     return (float(ordered[half - 1]) + float(ordered[half])) / 2
+
+
+def lower_quartile(values: Floats) -> float:
+    """The 25th percentile of at least one value, on a line between two where it has to be."""
+    ordered = np.sort(values)
+    at, part = divmod(0.25 * (ordered.size - 1), 1)
+    low = float(ordered[int(at)])
+    return low + part * (float(ordered[int(at) + 1]) - low) if part else low
 
 
 @dataclass(frozen=True)

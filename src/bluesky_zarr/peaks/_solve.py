@@ -12,7 +12,7 @@ import numpy as np
 
 from ._models import Floats, Model
 
-__all__ = ["Solution", "solve"]
+__all__ = ["Solution", "solve", "solved"]
 
 
 #: A step that promises to lower chi-squared per degree of freedom by less is not worth its cost: no
@@ -177,6 +177,16 @@ def _posv() -> Callable[..., Any]:
 @cache
 def _identity(size: int) -> Floats:
     return np.eye(size)
+
+
+def solved(matrix: Floats, right: Floats) -> Floats:
+    """The solution of a few normal equations; what they say nothing of is nearly zero."""
+    matrix = matrix.copy()
+    diagonal = matrix.ravel()[:: right.size + 1]
+    diagonal *= 1.0 + 1e-12
+    diagonal += _TINY
+    _, solution, failed = _posv()(matrix, right)
+    return np.linalg.lstsq(matrix, right, rcond=None)[0] if failed else solution
 
 
 def _inverse(information: Floats) -> Floats:

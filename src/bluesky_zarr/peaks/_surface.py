@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -38,18 +38,18 @@ class Surface:
     mixed: bool = False
     lorentzian: float = 0.0
 
-    @property
+    @cached_property
     def first(self) -> int:
         """The index of the first parameter of the first peak."""
         return 1 + (self.axes if self.sloped else 0)
 
-    @property
+    @cached_property
     def each(self) -> int:
         """How many parameters a peak has."""
         pairs = self.axes * (self.axes - 1) // 2
         return 1 + 2 * self.axes + (pairs if self.rotated else 0) + self.mixed
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many parameters there are."""
         return self.first + self.peaks * self.each
@@ -72,6 +72,23 @@ class Surface:
             if self.mixed:
                 peak[-1] = 0.3
         return params
+
+    def curve(self, params: Floats, points: Floats) -> Floats:
+        """The peaks alone, shape (n,), without any derivatives."""
+        peaks = np.zeros(len(points))
+        for k in range(self.peaks):
+            numbers = params[self.at(k)]
+            u, half_dq, _ = self._distances(numbers, points.T)
+            q = np.add.reduce(u * half_dq, axis=0)
+            eta = float(numbers[-1]) if self.mixed else self.lorentzian
+            shape = np.exp(q * -_LN16)
+            if eta:
+                q *= 4
+                q += 1
+                shape += eta * (1 / q - shape)
+            shape *= numbers[0]
+            peaks += shape
+        return peaks
 
     def limits(
         self, low: Floats, high: Floats, narrow: Floats, wide: Floats
@@ -117,23 +134,27 @@ class Surface:
             peaks += self._peak(params[where], columns, rows[where])
         return peaks, peaks + params[:first].dot(rows[:first])
 
+    def _distances(self, params: Floats, columns: Floats) -> tuple[Floats, Floats, Floats]:
+        """Distances to a centre in FWHM, half the derivatives of q by them, and the FWHMs."""
+        d = self.axes
+        widths = np.exp(params[1 + d : 1 + 2 * d, None])
+        u = columns - params[1 : 1 + d, None]
+        u /= widths
+        if not self.rotated:
+            return u, u, widths
+        form = np.eye(d)
+        for k, (i, j) in enumerate(_pairs(d)):
+            form[i, j] = form[j, i] = params[1 + 2 * d + k]
+        return u, form.dot(u), widths
+
     def _peak(self, params: Floats, columns: Floats, rows: Floats) -> Floats:
         d = self.axes
-        height, *numbers = params.tolist()
-        center, pairs = params[1 : 1 + d, None], numbers[2 * d : len(numbers) - self.mixed]
-        widths = np.exp(params[1 + d : 1 + 2 * d, None])
-        u = columns - center
-        u /= widths
-        half_dq = u
-        if pairs:
-            form = np.eye(d)
-            for (i, j), r in zip(_pairs(d), pairs, strict=True):
-                form[i, j] = form[j, i] = r
-            half_dq = form.dot(u)
+        height = float(params[0])
+        u, half_dq, widths = self._distances(params, columns)
         by_center, by_width = rows[1 : 1 + d], rows[1 + d : 1 + 2 * d]
         np.multiply(half_dq, u, by_width)
-        q = by_width.sum(axis=0)
-        eta = numbers[-1] if self.mixed else self.lorentzian
+        q = np.add.reduce(by_width, axis=0)
+        eta = float(params[-1]) if self.mixed else self.lorentzian
         shape = np.exp(-_LN16 * q)
         steep = shape * (2 * height * _LN16 * (1 - eta))
         if self.mixed or eta:
@@ -149,7 +170,7 @@ class Surface:
         np.multiply(half_dq, steep, by_center)
         by_center /= widths
         by_width *= steep
-        for k, (i, j) in enumerate(_pairs(d) if pairs else ()):
+        for k, (i, j) in enumerate(_pairs(d) if self.rotated else ()):
             row = rows[1 + 2 * d + k]
             np.multiply(u[i], u[j], row)
             row *= steep
@@ -178,10 +199,15 @@ class SurfaceFit:
     residuals: Floats
     peaks: Floats
 
-    @property
+    @cached_property
     def chi_squared(self) -> float:
         """The sum of the squared residuals."""
-        return float(self.residuals @ self.residuals)
+        return float(self.residuals.dot(self.residuals))
+
+    @cached_property
+    def errors(self) -> Floats:
+        """The standard deviations of the parameters."""
+        return np.sqrt(np.maximum(self.covariance.diagonal(), 0.0))
 
     @property
     def freedom(self) -> int:
@@ -196,7 +222,7 @@ class SurfaceFit:
     def height(self, peak: int) -> tuple[float, float]:
         """The height of a peak and its error."""
         at = self.surface.at(peak).start
-        return float(self.params[at]), math.sqrt(max(self.covariance[at, at], 0.0))
+        return float(self.params[at]), float(self.errors[at])
 
     def center(self, peak: int) -> tuple[Floats, Floats]:
         """The centre of a peak and its errors, one number for each axis."""
@@ -207,10 +233,11 @@ class SurfaceFit:
         """The FWHM of a peak and its errors, one number for each axis."""
         at = self.surface.at(peak).start + 1 + self.surface.axes
         logs, errors = self._of(slice(at, at + self.surface.axes))
-        return np.exp(logs), np.exp(logs) * errors
+        fwhms = np.exp(logs)
+        return fwhms, fwhms * errors
 
     def _of(self, where: slice) -> tuple[Floats, Floats]:
-        return self.params[where], np.sqrt(np.maximum(np.diag(self.covariance)[where], 0.0))
+        return self.params[where], self.errors[where]
 
 
 class _Sampled:

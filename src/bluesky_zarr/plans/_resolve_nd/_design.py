@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -60,11 +62,8 @@ def best_points(
         The points, shape (k, axes), k <= `most`.
     """
     d = fit.surface.axes
-    steps = 11 if d == 2 else 7
-    offsets = np.array(list(itertools.product(np.linspace(-1.0, 1.0, steps), repeat=d)))
-    offsets = offsets[(offsets**2).sum(axis=1) < 1.2]
     center, widths = fit.center(peak)[0], fit.fwhm(peak)[0]
-    every = np.clip(center + offsets * widths, bounds[:, 0], bounds[:, 1])
+    every = np.minimum(np.maximum(center + _offsets(d) * widths, bounds[:, 0]), bounds[:, 1])
     where = every[:0]
     spacing = floor
     # The coarse grid alone may be denser than that on a wide peak.
@@ -73,26 +72,42 @@ def best_points(
             spacing = np.maximum(floor, apart * widths)
             where = every[far_from(every, taken, spacing)]
     at = fit.surface.at(peak).start
-    weights = np.zeros(fit.surface.size)
-    weights[at + 1 : at + 1 + d] = 1 / (tolerance[0] * widths) ** 2
-    weights[at + 1 + d : at + 1 + 2 * d] = 1 / tolerance[1] ** 2
+    wanted = slice(at + 1, at + 1 + 2 * d)
+    weights = np.concatenate([1 / (tolerance[0] * widths) ** 2, np.full(d, tolerance[1] ** -2)])
     part, curve, rows = fit.surface.evaluate(fit.params, where)
-    sensitivity = rows / np.sqrt(noise.variance(curve, part))
-    covariance = fit.covariance
-    wanted = weights > 0
+    rows /= np.sqrt(noise.variance(curve, part))
+    # What a reading would tell, kept up to date: of each parameter asked for, and altogether.
+    covariance = fit.covariance.copy()
+    spread = covariance.dot(rows)
+    tells = spread[wanted].copy()
+    total = 1 + np.einsum("ij,ij->j", rows, spread)
+    left = covariance.diagonal()[wanted]
     chosen: list[int] = []
-    free = np.ones(len(where), dtype=bool)
+    free = np.ones(len(where))
     while len(chosen) < most and free.any():
-        if chosen and (np.diag(covariance)[wanted] * weights[wanted]).max() < 1:
+        if chosen and (left * weights).max() < 1:
             break
-        spread = covariance @ sensitivity
-        denominator = 1 + (sensitivity * spread).sum(axis=0)
-        gain = weights[wanted] @ spread[wanted] ** 2 / denominator
-        best = int(np.where(free, gain, -1.0).argmax())
+        gain = weights.dot(tells * tells)
+        gain /= total
+        gain *= free
+        best = int(gain.argmax())
         chosen.append(best)
-        covariance = covariance - np.outer(spread[:, best], spread[:, best]) / denominator[best]
-        free &= (np.abs(where - where[best]) >= spacing).any(axis=1)
+        moved = covariance.dot(rows[:, best]) / math.sqrt(total[best])
+        covariance -= moved[:, None] * moved
+        along = moved.dot(rows)
+        tells -= moved[wanted, None] * along
+        total -= along * along
+        left = covariance.diagonal()[wanted]
+        free[(np.abs(where - where[best]) < spacing).all(axis=1)] = 0.0
     return where[chosen]
+
+
+@cache
+def _offsets(axes: int) -> Floats:
+    """Where points are chosen from, in FWHMs from the centre."""
+    steps = 11 if axes == 2 else 7
+    offsets = np.array(list(itertools.product(np.linspace(-1.0, 1.0, steps), repeat=axes)))
+    return offsets[(offsets**2).sum(axis=1) < 1.2]
 
 
 def far_from(points: Floats, taken: Floats, least: Floats) -> npt.NDArray[np.bool_]:

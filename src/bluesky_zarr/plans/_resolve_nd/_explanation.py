@@ -7,7 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from bluesky_zarr.peaks._noise import Noise
+from bluesky_zarr.peaks._noise import Noise, lower_quartile
+from bluesky_zarr.peaks._solve import solved
 from bluesky_zarr.peaks._surface import Surface, SurfaceFit, fit_surface
 
 from ._quality import inflation_of, poor
@@ -76,7 +77,7 @@ class Explanation:
                 mixed=spot.fit.surface.mixed,
             )
             params = np.concatenate([[0.0], spot.fit.params[spot.fit.surface.at(spot.index)]])
-            total += one.evaluate(params, points)[0]
+            total += one.curve(params, points)
         return total
 
     def significance(self, spot: Spot) -> float:
@@ -85,10 +86,12 @@ class Explanation:
         part = self.model(self.points[window], [spot])
         weight = 1 / self.noise.variance(part + max(self.level(spot), 0.0))
         # What a plane would explain as well is no evidence.
-        plane = np.column_stack([np.ones(len(part)), self.points[window] - spot.center])
-        normal = plane.T * weight
-        solution = np.linalg.lstsq(normal @ plane, normal @ part, rcond=None)[0]
-        return math.sqrt(float((part - plane @ solution) ** 2 @ weight))
+        plane = np.empty((self.axes + 1, part.size))
+        plane[0] = 1.0
+        plane[1:] = (self.points[window] - spot.center).T
+        normal = plane * weight
+        left = part - solved(normal.dot(plane.T), normal.dot(part)).dot(plane)
+        return math.sqrt(float((left * left).dot(weight)))
 
     def level(self, spot: Spot) -> float:
         """The background below the centre."""
@@ -97,7 +100,8 @@ class Explanation:
     def core(self, spot: Spot) -> int:
         """How many readings are on a peak."""
         u = (self.points - spot.center) / spot.fwhm
-        return int(((u**2).sum(axis=1) < 1.25).sum())
+        u *= u
+        return int(np.count_nonzero(np.add.reduce(u, axis=1) < 1.25))
 
     def window(self, cluster: list[Spot]) -> npt.NDArray[np.bool_]:
         """Which readings are on some peaks or near them."""
@@ -115,9 +119,9 @@ class Explanation:
         sloped = len(values) > n * (3 + 4 * d) + 4 * d
         surface = Surface(d, n, sloped=sloped, rotated=not plain, mixed=not plain)
         centers = np.array([spot.center for spot in cluster])
-        fwhms = np.clip([spot.fwhm for spot in cluster], 0.35, 1e3)
+        fwhms = np.minimum(np.maximum([spot.fwhm for spot in cluster], 0.35), 1e3)
         heights = np.array([spot.height for spot in cluster])
-        start = surface.start(float(np.quantile(values, 0.25)), heights, centers, fwhms)
+        start = surface.start(lower_quartile(values), heights, centers, fwhms)
         spread = np.full(surface.size, np.inf)
         expected = np.zeros(surface.size)
         for k, spot in enumerate(cluster):
@@ -140,7 +144,7 @@ class Explanation:
             points,
             values,
             self.noise,
-            np.clip(start, *limits),
+            np.minimum(np.maximum(start, limits[0]), limits[1]),
             limits,
             expected=expected,
             spread=spread,
@@ -201,7 +205,7 @@ class Explanation:
                 near = (np.abs(points - spot.center) <= reach).all(axis=1)
                 if near.any():
                     top = np.flatnonzero(near)[int(values[near].argmax())]
-                    rise = float(values[top] - np.quantile(values, 0.25))
+                    rise = float(values[top] - lower_quartile(values))
                     spot = Spot(points[top], np.full(self.axes, 1.3), max(rise, 0.0))
             guessed.append(spot)
         return guessed

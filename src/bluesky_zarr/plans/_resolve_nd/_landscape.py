@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bluesky_zarr.peaks._flood import grid_neighbours, prominences
-from bluesky_zarr.peaks._noise import Noise
+from bluesky_zarr.peaks._noise import Noise, median
+from bluesky_zarr.peaks._solve import solved
 
 __all__ = ["Candidate", "Landscape"]
 
@@ -64,6 +65,7 @@ class Landscape:
         self.values = values
         self.known = np.isfinite(values)
         self.points = np.stack(np.meshgrid(*grid, indexing="ij"), axis=-1).reshape(-1, len(grid))
+        self._basis = np.concatenate([np.ones((1, len(self.points))), self.points.T])
         self.noise = _noise(values[self.known])
         self.lattice = tuple(
             np.unique(np.concatenate([ends, at, (at[1:] + at[:-1]) / 2]))
@@ -109,30 +111,25 @@ class Landscape:
         departure[~self.known] = 0.0
         local = _local_median(departure)
         # The median of 25 points of pure noise scatters by a quarter of the noise.
-        if 1.4826 * float(np.median(np.abs(local))) < 0.45:
+        if 1.4826 * median(np.abs(local).ravel()) < 0.45:
             return plane
         return plane + local / self.slope(expected)
 
     def _plane(self, rest: Floats) -> Floats:
-        design = np.column_stack([np.ones(len(self.points)), self.points])
-        known = np.isfinite(rest)
-        y = rest[known]
-        basis = design[known]
-        level = np.full(len(y), float(np.median(y)))
-        solution = np.zeros(basis.shape[1])
-        solution[0] = level[0]
+        known = np.flatnonzero(np.isfinite(rest))
+        y, basis = rest[known], self._basis[:, known]
+        level: Floats | float = median(y)
+        solution = np.zeros(len(basis))
+        solution[0] = level
         for _ in range(6):
-            sigma = np.sqrt(self.noise.variance(np.maximum(level, 0.0)))
-            away = np.abs(y - level) / sigma
+            variance = self.noise.variance(np.maximum(level, 0.0))
+            away = (y - level) ** 2 / variance
             # Points within 2 standard deviations have the full weight, peaks soon none.
-            weight = np.where(away < 2, 1.0, (2 / np.maximum(away, 2)) ** 2) / sigma**2
-            normal = basis.T * weight
-            try:
-                solution = np.linalg.solve(normal @ basis, normal @ y)
-            except np.linalg.LinAlgError:
-                break
-            level = basis @ solution
-        return design @ solution
+            weight = 4 / np.maximum(away, 4) / variance
+            normal = basis * weight
+            solution = solved(normal.dot(basis.T), normal.dot(y))
+            level = solution.dot(basis)
+        return solution.dot(self._basis)
 
     def candidates(
         self,
@@ -161,7 +158,7 @@ class Landscape:
             At most so many candidates.
         """
         under = np.maximum(background, 0.0)
-        usual = float(self.slope(np.array(float(np.median(under)))))
+        usual = float(self.slope(np.array(median(under.ravel()))))
         residual, weight = self._standard(self.values, under, peaks, usual)
         residual[~self.known] = weight[~self.known] = 0.0
         nearest = tuple(
@@ -217,7 +214,7 @@ def _noise(values: Floats) -> Noise:
     if noise.counts:
         return noise
     variance = float(noise.offset)
-    level = float(np.median(values))
+    level = median(values)
     if values.min() < 0 or level < 2 * math.sqrt(variance):
         return noise
     # A signal that is never negative is taken for scaled counts: if it is not, the noise of its
@@ -280,7 +277,16 @@ def _uphill(height: Floats, at: tuple[int, ...]) -> Floats:
 
 def _local_median(values: Floats) -> Floats:
     widths = tuple(min(5, size - (size + 1) % 2) for size in values.shape)
-    padded = np.pad(values, [(w // 2, w // 2) for w in widths], "reflect", reflect_type="odd")
-    # Odd, so that a slope goes on beyond the edge.
+    padded = values
+    for axis, width in enumerate(widths):
+        # Odd about the edge, so that a slope goes on beyond it.
+        lines = np.moveaxis(padded, axis, 0)
+        half = width // 2
+        before = 2 * lines[0] - lines[half:0:-1]
+        after = 2 * lines[-1] - lines[-2 : -2 - half : -1]
+        padded = np.moveaxis(np.concatenate([before, lines, after]), 0, axis)
     windows = np.lib.stride_tricks.sliding_window_view(padded, widths)
-    return np.median(windows.reshape(*values.shape, -1), axis=-1)
+    flat = windows.reshape(*values.shape, -1)
+    # The number of values in a window is odd.
+    middle = flat.shape[-1] // 2
+    return np.partition(flat, middle, axis=-1)[..., middle]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from bluesky_zarr.peaks._noise import lower_quartile
 from bluesky_zarr.peaks._surface import SurfaceFit
 
 from ._quality import poor
@@ -84,7 +85,7 @@ def _halves(
     if reach.any():
         inside, high = points[reach], values[reach]
         top = inside[int(high.argmax())]
-        level = float(np.quantile(values, 0.25))
+        level = lower_quartile(values)
         u2 = (((inside - top) / narrow) ** 2).sum(axis=1)
         rest = high - level - (high.max() - level) * np.exp(-4 * math.log(2) * u2)
         rest[u2 < 0.6] = -np.inf
