@@ -15,9 +15,9 @@ from ._models import Floats, Model
 __all__ = ["Solution", "solve", "solved"]
 
 
-#: A step that promises to lower chi-squared per degree of freedom by less is not worth its cost: no
-#: parameter is off by more than a fiftieth of its error.
-_ENOUGH = 0.0004
+#: A step that promises to lower chi-squared by less, in units of that per degree of freedom, is not
+#: worth its cost: no parameter is off by more than a twentieth of its error.
+_ENOUGH = 0.0025
 #: The weights of so many steps are those of the model; where it does not describe the readings,
 #: these may swing, and settle when they change by less and less.
 _FREELY = 3

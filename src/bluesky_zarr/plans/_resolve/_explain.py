@@ -151,9 +151,13 @@ class Explanation:
         self.ignored.add((self.x[at], self.y[at]))
         self.read(self.x, self.y)
 
-    def fit(self, spots: list[Spot], *, afresh: bool = False) -> None:
-        """Fit all peaks anew; `afresh` with nothing taken over of the background."""
-        before = self.groups[0] if self.straight else None
+    def fit(
+        self, spots: list[Spot], *, afresh: bool = False, under: Group | None = None
+    ) -> None:
+        """Fit all peaks anew; `afresh` with nothing taken over of the background but where to
+        start from, `under` others.
+        """
+        before = under or (self.groups[0] if self.straight else None)
         self.groups = []
         self.peaks = np.zeros(self.x.size)
         if afresh or len(spots) != self._count:

@@ -96,7 +96,7 @@ def reshape(known: Explanation, spots: list[Spot], spot: Spot) -> Spot | None:
         spot.shape = shape
         _take(spot, chosen)
         # Another shape may need no other background.
-        known.fit(spots, afresh=True)
+        known.fit(spots, afresh=True, under=chosen)
     if second > best + _SHAPE + _RIVAL:
         return None
     spot.rival = spot.like(shape=name)

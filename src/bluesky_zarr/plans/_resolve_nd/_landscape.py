@@ -229,7 +229,8 @@ def _kernel(lattice: Floats, at: Floats, scale: float) -> Floats:
 def _apply(kernels: list[Floats], grid: Floats) -> Floats:
     for kernel in kernels:
         # The first axis is summed over and comes back as the last: after all axes it is in place.
-        grid = np.tensordot(grid, kernel, axes=(0, 1))
+        lines = grid.reshape(len(grid), -1).T
+        grid = lines.dot(kernel.T).reshape(*grid.shape[1:], len(kernel))
     return grid
 
 
