@@ -98,7 +98,7 @@ def test_a_shard_is_filled_chunk_by_chunk_in_bounded_memory(tmp_path: Path) -> N
     with array.shard((2, 1)) as shard:
         assert not files_of(store.path / "cube").get("c/2/1")
         expected[8:, 6:] = values((2, 3))
-        shard.append(array.number((4, 2)), array.encoded(expected[8:, 6:]))
+        shard.append(array.number((slice(8, 10), slice(6, 9))), array.encoded(expected[8:, 6:]))
         with pytest.raises(ValueError, match=r"chunk 0 of .* is there already"):
             shard.append(0, array.encoded(expected[8:, 6:]))
     with array.shard((0, 0)):

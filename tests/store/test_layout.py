@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bluesky_zarr.store import Layout, choose_layout
-from bluesky_zarr.store._layout import batch_layout, warn_about
+from bluesky_zarr.store._batch_layout import batch_layout
+from bluesky_zarr.store._layout import warn_about
 
 FRAME = (2048, 2048)
 

@@ -23,6 +23,7 @@ from ._paths import (
 from ._positions import FrameError
 from ._publish import STATUSES, PublishedError, publish
 from ._recover import recover
+from ._relayout import relayout
 from ._report import Problem, Report
 from ._sink import FrameSink
 from ._source_info import SourceInfo
@@ -63,6 +64,7 @@ __all__ = [
     "merge",
     "publish",
     "recover",
+    "relayout",
     "store_path",
     "store_uri",
     "validate",

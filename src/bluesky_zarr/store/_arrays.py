@@ -5,10 +5,9 @@ zarr-python.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +15,19 @@ import numpy as np
 import zarr
 
 from bluesky_zarr.store._codecs import checksum, encoder_of
+from bluesky_zarr.store._cuts import Cell, Region, cells, whole, within
 from bluesky_zarr.store._files import replace_bytes
 from bluesky_zarr.store._kinds import is_frame_array, sharding
 from bluesky_zarr.store._metadata import open_for_blocks, read_document
 from bluesky_zarr.store._paths import check_inside
-from bluesky_zarr.store._pool import in_order
+from bluesky_zarr.store._pool import calls_ahead, in_order
 from bluesky_zarr.store._whole_shard import WholeShard
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-Cell = tuple[int, ...]
+_BYTES_AHEAD = 64 * 2**20
+
 Encoded = tuple["Buffer", bytes]
 """A chunk as it is stored: encoded, and its crc32c."""
 
@@ -80,13 +81,16 @@ class ArrayWriter:
             codecs = sharded["codecs"] if sharded else document["codecs"]
             self._encode = encoder_of(codecs)
             self._stored_dtype = np.dtype(self.dtype).newbyteorder("<")
+            # A copy of its values, and them encoded.
+            chunk_bytes = 2 * math.prod(self.chunks) * self._stored_dtype.itemsize
+            self._ahead = calls_ahead(chunk_bytes, _BYTES_AHEAD)
 
     def write(self, start: Sequence[int], block: Any) -> None:
         """Write a block, whose first element is at `start`.
 
         Files that the block covers as far as the array goes (shards, or chunks that are files) are
-        encoded by all cores and put in their places whole; memory for twice as many chunks as there
-        are cores is needed beyond the block. Of a file that it covers in part, the rest is read and
+        encoded by all cores and put in their places whole, which takes 64 MiB (or one chunk, if
+        that is larger) beyond the block. Of a file that it covers in part, the rest is read and
         all of it written again, which takes many times as long.
 
         Parameters
@@ -105,17 +109,19 @@ class ArrayWriter:
         """
         begin, block = self._checked(start, block)
         chunk_files = []
-        for place, part in self._files(begin, block.shape):
-            window = [slice(p.start - b, p.stop - b) for p, b in zip(part, begin, strict=True)]
-            piece = block[tuple(window)]
+        region = tuple(slice(b, b + n) for b, n in zip(begin, block.shape, strict=True))
+        for part in cells(region, self._file_shape):
+            piece = block[within(part, region)]
+            place = tuple(p.start // n for p, n in zip(part, self._file_shape, strict=True))
             if self._text or part != self._region(place):
                 self._array[part] = piece
             elif self.shards is None:
                 chunk_files.append(functools.partial(self._write_chunk, place, piece))
             else:
                 self._write_shard(place, piece)
-        for _ in in_order(chunk_files):
-            pass
+        if chunk_files:
+            for _ in in_order(chunk_files, ahead=self._ahead):
+                pass
 
     def shard(self, place: Sequence[int]) -> WholeShard:
         """A new file for the shard at this place of the grid of shards, to be filled chunk by chunk
@@ -136,10 +142,12 @@ class ArrayWriter:
             raise ValueError(f"array {self.key!r} of {self.shape} has no shard at {place}")
         return WholeShard(self._path(place), math.prod(self._grid))
 
-    def number(self, chunk: Cell) -> int:
-        """The number in its shard of the inner chunk at this place of the grid of chunks."""
-        inside = tuple(c % g for c, g in zip(chunk, self._grid, strict=True))
-        return int(np.ravel_multi_index(inside, self._grid))
+    def number(self, region: Region) -> int:
+        """The number in its shard of the inner chunk that begins where this region does."""
+        number = 0
+        for part, size, count in zip(region, self.chunks, self._grid, strict=True):
+            number = number * count + part.start // size % count
+        return number
 
     def encoded(self, values: np.ndarray) -> Encoded:
         """The stored form of a chunk with these values: at the edge of the array they are filled
@@ -155,11 +163,11 @@ class ArrayWriter:
 
     def _write_shard(self, place: Cell, values: np.ndarray) -> None:
         # In C order, which makes the bytes depend on nothing else.
-        chunks = list(_pieces(values.shape, self.chunks))
-        calls = (functools.partial(self.encoded, values[window]) for _, window in chunks)
+        windows = list(cells(whole(values.shape), self.chunks))
+        calls = (functools.partial(self.encoded, values[window]) for window in windows)
         with self.shard(place) as shard:
-            for (chunk, _), parts in zip(chunks, in_order(calls), strict=True):
-                shard.append(int(np.ravel_multi_index(chunk, self._grid)), parts)
+            for window, parts in zip(windows, in_order(calls, ahead=self._ahead), strict=True):
+                shard.append(self.number(window), parts)
 
     def _write_chunk(self, place: Cell, values: np.ndarray) -> None:
         path = self._path(place)
@@ -168,21 +176,7 @@ class ArrayWriter:
 
     # ------------------ where things are
 
-    def _files(self, begin: Cell, shape: Cell) -> Iterator[tuple[Cell, tuple[slice, ...]]]:
-        """Every file that a block lies in, and the region of the array that the two share."""
-        ends = tuple(b + n for b, n in zip(begin, shape, strict=True))
-        sizes = self._file_shape
-        ranges = [range(b // n, -(-e // n)) for b, e, n in zip(begin, ends, sizes, strict=True)]
-        for place in itertools.product(*ranges):
-            yield (
-                place,
-                tuple(
-                    slice(max(p * n, b), min((p + 1) * n, e))
-                    for p, n, b, e in zip(place, sizes, begin, ends, strict=True)
-                ),
-            )
-
-    def _region(self, place: Cell) -> tuple[slice, ...]:
+    def _region(self, place: Cell) -> Region:
         return tuple(
             slice(p * n, min((p + 1) * n, length))
             for p, n, length in zip(place, self._file_shape, self.shape, strict=True)
@@ -217,9 +211,3 @@ class ArrayWriter:
                 f"{what}: {block.shape} from {begin} on is out of bounds of the shape {self.shape}"
             )
         return begin, block
-
-
-def _pieces(shape: Cell, size: Cell) -> Iterator[tuple[Cell, tuple[slice, ...]]]:
-    """The cells of a grid over `shape` in C order, each with its window."""
-    for cell in np.ndindex(*(-(-n // s) for n, s in zip(shape, size, strict=True))):
-        yield cell, tuple(slice(c * s, (c + 1) * s) for c, s in zip(cell, size, strict=True))

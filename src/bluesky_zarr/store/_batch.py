@@ -174,6 +174,10 @@ class BatchStore:
             codec=self._codec if codec is None else codec,
             attributes=attributes,
         )
+        return self.add_array(key, document)
+
+    def add_array(self, key: str, document: Mapping[str, Any]) -> ArrayWriter:
+        """As `create_array`, of an array that its whole `zarr.json` describes."""
         self._running().create_arrays({key: document})
         return ArrayWriter(self.path, key)
 

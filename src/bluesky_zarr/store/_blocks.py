@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from bluesky_zarr.store._layout import batch_layout
+from bluesky_zarr.store._batch_layout import batch_layout
 from bluesky_zarr.store._metadata import Document, array_document, sharded_document
 
 # How long a text of any length is taken to be where chunks are cut.

@@ -203,6 +203,16 @@ def pwrite_all(fd: int, data: Buffer, offset: int) -> None:
         done += count
 
 
+def pread_into(fd: int, view: memoryview, offset: int) -> None:
+    """Fill a buffer of bytes from `offset` on; OSError where the file ends before."""
+    done = 0
+    while done < len(view):
+        count = os.preadv(fd, [view[done:]], offset + done)
+        if count == 0:
+            raise OSError(errno.EIO, f"the file ends at byte {offset + done}", _name(fd))
+        done += count
+
+
 def preallocate(fd: int, offset: int, length: int) -> bool:
     """Reserve disk space for `length` bytes at `offset` without changing the file's size.
 

@@ -15,7 +15,7 @@ from bluesky_zarr._text import human_bytes, table
 from bluesky_zarr.store._findings import findings
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._journal import Journal
-from bluesky_zarr.store._kinds import is_frame_array
+from bluesky_zarr.store._kinds import holds_frames, is_frame_array
 from bluesky_zarr.store._metadata import Document, nodes, read_document
 from bluesky_zarr.store._paths import local_path
 from bluesky_zarr.store._shard import ENTRY_BYTES, HEAD_BYTES
@@ -116,7 +116,7 @@ def inspect(path: str | Path) -> StoreSummary:
     is_array = root["node_type"] == "array"
     documents = [("", root)] if is_array else nodes(store)
     arrays = tuple(
-        _array(store, key, document)
+        _array(store, key, document, attributes.get("arrays") or {})
         for key, document in documents
         if document["node_type"] == "array"
     )
@@ -135,7 +135,7 @@ def inspect(path: str | Path) -> StoreSummary:
     )
 
 
-def _array(store: Path, key: str, document: Document) -> ArraySummary:
+def _array(store: Path, key: str, document: Document, noted: Mapping[str, Any]) -> ArraySummary:
     sizes = list(_sizes(store / key))
     grid = tuple(document["chunk_grid"]["configuration"].get("chunk_shape", document["shape"]))
     codecs: Sequence[Mapping[str, Any]] = document["codecs"]
@@ -149,6 +149,9 @@ def _array(store: Path, key: str, document: Document) -> ArraySummary:
         frames = FrameArray(store, key, document)
         expected = document["attributes"]["bluesky_zarr"].get("expected")
         written, dead = _count(frames)
+    elif holds_frames(document):
+        expected = document["attributes"]["bluesky_zarr"].get("expected")
+        written = (noted.get(key) or {}).get("written")
     dtype = document["data_type"]
     return ArraySummary(
         key=key,

@@ -36,6 +36,13 @@ def is_frame_array(document: Document) -> bool:
     return isinstance(ours, dict) and "array_id" in ours
 
 
+def holds_frames(document: Document) -> bool:
+    """Whether the document is that of an array of frames: of records, or of one that was re-laid
+    and has plain shards.
+    """
+    return isinstance(document.get("attributes", {}).get("bluesky_zarr"), dict)
+
+
 def first_dim(document: Document) -> str | None:
     """The name of an array's slowest dim; None where there is none."""
     return (document.get("dimension_names") or [None])[0]

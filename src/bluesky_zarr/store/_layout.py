@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike
 
+from bluesky_zarr.store._cuts import edges, run
+
 MAX_SHARD_BYTES = 512_000_000
 """The largest shard: raw bytes, as if nothing were compressed."""
 MAX_FILES_PER_GB = 3.0
@@ -22,6 +24,8 @@ GROUP_BYTES = 512 * 2**10
 each then costs about as much as copying the frames; a larger one would make a reader of one frame
 read more for little.
 """
+BATCH_INNER_BYTES = 2**20
+"""How large an inner chunk gets where all frames are there before the first one is written."""
 MAX_GROUP = 4096
 """The most frames in one chunk."""
 
@@ -31,6 +35,10 @@ _MAX_INNER_PER_SHARD = 65_536
 # Where nobody knows how many frames come, a store of three must not begin with a large index.
 _MAX_POSITIONS_PER_GROWING_SHARD = 4096
 _MIN_POSITIONS_PER_GROWING_SHARD = 64
+
+# A series of more positions is in several chunks: with fewer pixels in each, a store would have to
+# be cut in too many pieces to be re-laid.
+_MIN_SERIES_TILE = 256
 
 _TILE = {"frames": None, "balanced": 512, "series": 128}
 
@@ -91,14 +99,14 @@ def choose_layout(
     frame_ndim: int,
     growing: bool = False,
     flown: bool = False,
+    batch: bool = False,
 ) -> Layout:
-    """The layout of a live array of frames: shards of at most 512 MB and at most about 3 files per
-    GB.
+    """The layout of an array of frames: shards of at most 512 MB and at most about 3 files per GB.
 
-    An inner chunk never spans two positions of the scan, so that each frame is readable as soon as
-    it is written; only of a flown source, small frames that follow one another along the fastest
-    scan dim are grouped, in chunks of half a megabyte. A shard takes the fastest scan dims whole,
-    and of the next one an equal part.
+    Of a live one, an inner chunk never spans two positions of the scan, so that each frame is
+    readable as soon as it is written; only of a flown source, small frames that follow one another
+    along the fastest scan dim are grouped, in chunks of half a megabyte. A shard takes the fastest
+    scan dims whole, and of the next one an equal part.
 
     Parameters
     ----------
@@ -118,6 +126,10 @@ def choose_layout(
         Whether the first dim can get longer.
     flown
         Whether frames come in rows along the fastest scan dim.
+    batch
+        Whether all frames are there already, as when a store is re-laid. Inner chunks then are
+        what is read (of about a megabyte): for "series" they span as many positions as they can,
+        for "balanced" so many that a frame and a series are read at the same cost.
 
     Raises
     ------
@@ -136,6 +148,9 @@ def choose_layout(
     ...     frame_ndim=2,
     ... )
     Layout(inner=(1, 1, 1, 512, 512), shard=(1, 10, 6, 2048, 2048))
+    >>> dims = ("event", "cam_y", "cam_x")
+    >>> choose_layout((600, 2048, 2048), dims, "uint16", "series", frame_ndim=2, batch=True)
+    Layout(inner=(600, 30, 29), shard=(600, 180, 2059))
     """
     shape = tuple(int(n) for n in shape)
     if access not in _TILE:
@@ -151,6 +166,8 @@ def choose_layout(
         raise ValueError(f"frame_ndim={frame_ndim} leaves no scan dim in the shape {shape}")
     scan, frame = shape[: len(shape) - frame_ndim], shape[len(shape) - frame_ndim :]
     itemsize = np.dtype(dtype).itemsize
+    if batch:
+        return _batch(scan, frame, itemsize, access)
     tile, part = _tiles(frame, access, itemsize)
     position_bytes = math.prod(part) * itemsize
     position_tiles = math.prod(p // t for p, t in zip(part, tile, strict=True))
@@ -229,44 +246,24 @@ def _box(scan: tuple[int, ...], most: int) -> tuple[int, ...]:
     return best[1]
 
 
-def batch_layout(
-    shape: Sequence[int], dtype: DTypeLike
-) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """Chunks of 1 to 100 MB (if the array is that large), and shards of them where there would be
-    many files.
-
-    Returns (chunks, None) where one file for each chunk is fine, else (chunks, shards). The slowest
-    dims are cut first, so that a block of whole chunks is one run of the array in C order.
-
-    Examples
-    --------
-    >>> batch_layout((100, 1000, 1000), "float32")
-    ((4, 1000, 1000), (100, 1000, 1000))
-    """
-    shape = tuple(max(1, int(n)) for n in shape)
-    itemsize = np.dtype(dtype).itemsize
-    chunk = _run(shape, max(1, 16 * MIN_INNER_BYTES // itemsize), (1,) * len(shape))
-    count = math.prod(math.ceil(n / c) for n, c in zip(shape, chunk, strict=True))
-    if count <= 8:
-        return chunk, None
-    shard = _run(shape, max(1, MAX_SHARD_BYTES // itemsize), chunk)
-    return chunk, shard
-
-
-def _run(shape: tuple[int, ...], most: int, unit: tuple[int, ...]) -> tuple[int, ...]:
-    """The largest part of `shape` in whole units with at most `most` elements, the fastest dims
-    first.
-    """
-    part = list(unit)
-    for axis in range(len(shape) - 1, -1, -1):
-        rest = math.prod(part[:axis] + part[axis + 1 :])
-        units = math.ceil(shape[axis] / unit[axis])
-        fits = max(1, most // (rest * unit[axis]))
-        if units > fits:
-            part[axis] = math.ceil(units / math.ceil(units / fits)) * unit[axis]
-            break
-        part[axis] = units * unit[axis]
-    return tuple(part)
+def _batch(scan: tuple[int, ...], frame: tuple[int, ...], itemsize: int, access: str) -> Layout:
+    shape = tuple(max(1, n) for n in scan + frame)
+    scan, frame = shape[: len(scan)], shape[len(scan) :]
+    chunk = max(1, BATCH_INNER_BYTES // itemsize)
+    if access == "frames":
+        tile = edges(frame, max(1, MAX_INNER_BYTES // itemsize))
+        positions = max(1, GROUP_BYTES // itemsize // math.prod(tile))
+    elif access == "series":
+        positions = chunk // min(math.prod(frame), _MIN_SERIES_TILE)
+    else:
+        # As many elements in the chunks of a frame as in those of a series.
+        positions = math.isqrt(math.prod(scan) * chunk // math.prod(frame))
+    box = run(scan, max(1, positions), (1,) * len(scan))
+    if access != "frames":
+        tile = edges(frame, max(1, chunk // math.prod(box)))
+    inner = box + tile
+    most = min(MAX_SHARD_BYTES // itemsize, _MAX_INNER_PER_SHARD * math.prod(inner))
+    return Layout(inner, run(shape, most, inner))
 
 
 def warn_about(

@@ -15,7 +15,7 @@ import numpy as np
 
 from bluesky_zarr.store._files import replace_all
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
-from bluesky_zarr.store._kinds import EVENT, first_dim, is_frame_array, is_table_array
+from bluesky_zarr.store._kinds import EVENT, first_dim, holds_frames, is_frame_array, is_table_array
 from bluesky_zarr.store._locks import directory_turn
 from bluesky_zarr.store._metadata import (
     DOCUMENT,
@@ -84,7 +84,7 @@ def _members(group: Path) -> dict[str, Document]:
 def _in_order_of_events(documents: dict[str, Document]) -> dict[str, Document]:
     def ours(name: str, document: Document) -> bool:
         counted = documents.get(name.removesuffix("_written"), {})
-        return is_table_array(document) or is_frame_array(document) or is_frame_array(counted)
+        return is_table_array(document) or holds_frames(document) or holds_frames(counted)
 
     return {
         name: document
@@ -113,6 +113,9 @@ def _used_by(group: Path, name: str, document: Document) -> int:
     try:
         if is_frame_array(document):
             return _used_by_frames(FrameArray(group, name, document))
+        if holds_frames(document):
+            # It was re-laid from one that had its length.
+            return document["shape"][0]
         if name == "seq_num":
             numbers = np.asarray(open_quietly(group, path=name)[...])  # pyright: ignore[reportArgumentType, reportIndexIssue]
             return int(np.flatnonzero(numbers)[-1]) + 1 if numbers.any() else 0

@@ -60,12 +60,19 @@ class WorkerPool:
 T = TypeVar("T")
 
 
-def in_order(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
+def calls_ahead(nbytes: int, most: int) -> int:
+    """How many calls that take `nbytes` of memory each may be under way within `most` bytes: one,
+    at least, and no more than keep the cores busy.
+    """
+    return max(1, min(2 * worker_count(), most // max(1, nbytes)))
+
+
+def in_order(calls: Iterable[Callable[[], T]], *, ahead: int = 0) -> Iterator[T]:
     """Make calls in the pool of this process and give their results in the order of the calls.
 
-    Two for each core are under way, or done and not yet taken, at most: what `calls` makes is made
-    only then. An error of a call is raised where its result would come. Not for use in a job of
-    the pool, which would wait for itself.
+    So many as `ahead`, or else two for each core, are under way, or done and not yet taken, at
+    most: what `calls` makes is made only then. An error of a call is raised where its result would
+    come. Not for use in a job of the pool, which would wait for itself.
 
     Examples
     --------
@@ -73,10 +80,11 @@ def in_order(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
     [0, 1, 4, 9]
     """
     pool = shared_pool()
+    ahead = ahead or 2 * worker_count()
     waiting: deque[Future[T]] = deque()
     try:
         for call in calls:
-            if len(waiting) == 2 * worker_count():
+            if len(waiting) == ahead:
                 yield waiting.popleft().result()
             future: Future[T] = Future()
             pool.submit(functools.partial(_settle, future, call))

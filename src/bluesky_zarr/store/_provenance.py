@@ -22,7 +22,7 @@ def provenance() -> dict[str, Any]:
     attributes: dict[str, Any] = {
         "format": FORMAT,
         "created_at": utc_now(),
-        "versions": _versions(),
+        "versions": versions(),
     }
     commit = git_commit(str(Path.cwd()))
     if commit:
@@ -37,7 +37,8 @@ def utc_now() -> str:
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python, of this package, and of what writes its bytes."""
     found = {"python": platform.python_version()}
     for name in ("bluesky_zarr", "zarr", "numpy", "numcodecs"):
         try:

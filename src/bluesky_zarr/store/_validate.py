@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from bluesky_zarr.store._check_relaid import check_relaid
 from bluesky_zarr.store._codecs import checksum
 from bluesky_zarr.store._frame_array import (
     Cell,
@@ -16,7 +17,7 @@ from bluesky_zarr.store._frame_array import (
     ShardGroup,
 )
 from bluesky_zarr.store._identity import is_alive
-from bluesky_zarr.store._kinds import is_frame_array
+from bluesky_zarr.store._kinds import holds_frames, is_frame_array
 from bluesky_zarr.store._metadata import Document, nodes, open_quietly, read_document
 from bluesky_zarr.store._paths import local_path
 from bluesky_zarr.store._report import Report
@@ -100,7 +101,11 @@ class _Validation:
                 continue
             if is_frame_array(document):
                 self._frames(key, document)
-            elif self.deep:
+                continue
+            if self.ours and holds_frames(document):
+                noted = (self.attributes.get("arrays") or {}).get(key) or {}
+                check_relaid(self.store, key, document, noted, self.report)
+            if self.deep:
                 self._chunks(key, document, array)
         self._lengths(arrays)
         looked_at = [
