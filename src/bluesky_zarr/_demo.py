@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -153,6 +153,8 @@ def _draw(primary: xr.Dataset, frame: xr.DataArray, picture: Path) -> None:
     """Maps of the sum at each energy, the spectrum of the whole map, and one frame of it."""
     import matplotlib.pyplot as plt
 
+    from bluesky_zarr.pictures._labels import label_of, place_of
+
     sums = primary["cam-sum"]
     slow, rows, columns = sums.dims
     number = sums.sizes[slow]
@@ -165,16 +167,16 @@ def _draw(primary: xr.Dataset, frame: xr.DataArray, picture: Path) -> None:
         image = axes.pcolormesh(
             primary[columns], primary[rows], sums.isel({slow: i}), vmin=low, vmax=high
         )
-        axes.set_title(_place(primary, slow, i), fontsize=9)
-        axes.set_xlabel(_label(primary, columns))
-        axes.set_ylabel(_label(primary, rows) if i == 0 else "")
+        axes.set_title(place_of(primary, {slow: i}), fontsize=9)
+        axes.set_xlabel(label_of(primary, columns))
+        axes.set_ylabel(label_of(primary, rows) if i == 0 else "")
         axes.set_aspect("equal")
     if image is not None:
         figure.colorbar(image, ax=figure.axes, label="cam-sum", shrink=0.8)
     spectrum = figure.add_subplot(grid[1, : number // 2])
     spectrum.plot(primary[slow], sums.mean([rows, columns]), "o-")
     spectrum.set(
-        xlabel=_label(primary, slow), ylabel="mean cam-sum", title="Spectrum of the whole map"
+        xlabel=label_of(primary, slow), ylabel="mean cam-sum", title="Spectrum of the whole map"
     )
     one = figure.add_subplot(grid[1, number // 2 :])
     one.imshow(frame, cmap="magma")
@@ -183,13 +185,3 @@ def _draw(primary: xr.Dataset, frame: xr.DataArray, picture: Path) -> None:
     one.set(xlabel="cam_x [pixel]", ylabel="cam_y [pixel]")
     figure.savefig(picture, dpi=110)
     plt.close(figure)
-
-
-def _label(primary: xr.Dataset, name: Hashable) -> str:
-    units = primary[name].attrs.get("units")
-    return f"{name} [{units}]" if units else str(name)
-
-
-def _place(primary: xr.Dataset, name: Hashable, index: int) -> str:
-    units = primary[name].attrs.get("units", "")
-    return f"{name} = {float(primary[name][index]):.2f} {units}"

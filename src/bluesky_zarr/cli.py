@@ -1,4 +1,4 @@
-"""The command line: ``bluesky-zarr demo | inspect | validate | recover``."""
+"""The command line: ``bluesky-zarr demo | inspect | validate | recover | plot``."""
 
 from __future__ import annotations
 
@@ -90,6 +90,60 @@ def recover(
             raise typer.Exit(1)
 
     _or_exit(repair)
+
+
+@app.command()
+def plot(
+    path: StorePath,
+    signal: Annotated[
+        str, typer.Option("--signal", help="Draw this reading only, or this camera.")
+    ] = "",
+    frame: Annotated[
+        str,
+        typer.Option(
+            "--frame",
+            metavar="INDEX",
+            help="Draw a frame: its number in the scan (17), or an index for each dim (3,17).",
+        ),
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="The picture (.png, .pdf, .svg); by default in this folder."),
+    ] = None,
+) -> None:
+    """Draw a run: its readings over the scan, a frame, or the passes of a search."""
+
+    def draw() -> None:
+        from .pictures import plot_run
+        from .store._paths import local_path
+
+        where = local_path(path)
+        index = _frame_index(frame)
+        picture = Path.cwd() / f"{where.stem}.png" if output is None else output
+        plot_run(where, signal, frame=index).savefig(picture, dpi=110)
+        typer.echo(str(picture))
+
+    try:
+        _or_exit(draw)
+    except ImportError as error:
+        typer.echo(
+            f"A picture needs more than the core: {error}. "
+            "Install it with: pip install 'bluesky-zarr[plot]'",
+            err=True,
+        )
+        raise typer.Exit(2) from error
+
+
+def _frame_index(text: str) -> int | tuple[int, ...] | None:
+    if not text:
+        return None
+    try:
+        parts = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"--frame {text} is not an index: give a number like 17, or one for each dim like 3,17."
+        ) from None
+    return parts[0] if len(parts) == 1 else parts
 
 
 def _or_exit(action: Callable[[], object]) -> None:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from bluesky_zarr._text import with_error
 from bluesky_zarr.catalog import open as open_store
 
+from ._labels import label_of
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -136,8 +138,8 @@ def _draw_line(
         picture.plot(
             centers, heights, "v", ms=9, mfc="none", mec="crimson", label="fired", zorder=4
         )
-    picture.set_xlabel(_label(merged, axis))
-    picture.set_ylabel(_label(merged, signal))
+    picture.set_xlabel(label_of(merged, axis))
+    picture.set_ylabel(label_of(merged, signal))
     picture.legend(fontsize=8)
 
 
@@ -202,9 +204,9 @@ def _draw_map(
     points = picture.scatter(
         merged[fast].values, merged[slow].values, c=merged[signal].values, s=14, cmap="viridis"
     )
-    figure.colorbar(points, ax=picture, label=_label(merged, signal))
-    picture.set_xlabel(_label(merged, fast))
-    picture.set_ylabel(_label(merged, slow))
+    figure.colorbar(points, ax=picture, label=label_of(merged, signal))
+    picture.set_xlabel(label_of(merged, fast))
+    picture.set_ylabel(label_of(merged, slow))
     if peaks is None:
         return
     for n in range(peaks.sizes["event"]):
@@ -236,8 +238,3 @@ def _draw_outline(picture: Axes, peak: Any, slow: str, fast: str) -> None:
             lw=1.5,
         )
     )
-
-
-def _label(data: Dataset, name: str) -> str:
-    units = data[name].attrs.get("units")
-    return f"{name} [{units}]" if units else name

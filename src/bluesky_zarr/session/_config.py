@@ -39,7 +39,9 @@ class StorageConfig(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BLUESKY_ZARR_", extra="forbid", frozen=True)
 
-    base_uri: str = Field(description="Directory of the stores: file:///data/2026-11")
+    base_uri: str = Field(
+        description="Directory of the stores: file:///data/2026-11, or an absolute path"
+    )
     naming: str = Field(
         default="{scan_id:05d}_{plan_name}_{uid:.8}",
         description="Name of a run's store without .zarr; fields: "

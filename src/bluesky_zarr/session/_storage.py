@@ -6,10 +6,10 @@ import errno
 import logging
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bluesky.run_engine import RunEngine
 from bluesky.utils import Msg, MsgGenerator
@@ -21,6 +21,9 @@ from ._config import StorageConfig
 from ._placer import Placer
 from ._provider import OphydRunPathProvider, RunPathProvider, SessionPathProvider
 from ._recorder import RunRecorder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Storage"]
 
@@ -157,8 +160,25 @@ class Storage:
             Before the first run that stored anything.
         """
         if self._last is None:
-            raise RuntimeError("No run of this session has stored anything yet.")
+            raise RuntimeError(
+                f"No run of this session has stored anything in {self.base} yet. Run a plan first: "
+                "in a RunEngine that storage.attach(RE) has seen."
+            )
         return self._last.path
+
+    def plot(self, signal: str = "", *, frame: int | Sequence[int] | None = None) -> Figure:
+        """Draw the newest run; see `bluesky_zarr.pictures.plot_run`.
+
+        Raises
+        ------
+        RuntimeError
+            Before the first run that stored anything.
+        ImportError
+            Without matplotlib, which the ``plot`` extra installs.
+        """
+        from bluesky_zarr.pictures import plot_run
+
+        return plot_run(self.last_path, signal, frame=frame)
 
     def _make_base(self) -> None:
         advice = "give the storage another base_uri, or this user the right to write there"

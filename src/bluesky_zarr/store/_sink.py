@@ -254,7 +254,7 @@ class FrameSink:
         Parameters
         ----------
         frames
-            Of shape (n, *the source's shape) and exactly its dtype.
+            n frames of the source's shape, (n, ...), and exactly its dtype.
         index
             The position of the first one, as for `write`.
         time

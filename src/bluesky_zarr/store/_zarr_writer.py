@@ -109,7 +109,7 @@ class ZarrWriter(Writer):
 
     @property
     def uri(self) -> str:
-        """The `file://` URI of the store."""
+        """The store as a URI, ``file:///data/scan.zarr``."""
         return store_uri(self.path)
 
     def create_group(self, key: str, attributes: Mapping[str, Any] | None = None) -> None:

@@ -1,0 +1,145 @@
+"""Readings over a scan: a line over one axis, a map over two, slices of more."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from ._labels import label_of, place_of
+from ._scan import Scan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
+
+__all__ = ["draw_signals"]
+
+Floats = npt.NDArray[np.float64]
+
+#: A picture of more panels than this has to be looked for, not at.
+_MOST_SIGNALS = 6
+_MOST_ROWS = 4
+_COLUMNS = 3
+
+
+def draw_signals(scan: Scan, signals: Sequence[str]) -> Figure:
+    """Draw each of the signals over the scan."""
+    slices = _slices(scan.shape[:-2])
+    if len(slices) > 1:
+        shown = signals[:_MOST_ROWS]
+        rows, columns = len(shown), len(slices)
+    else:
+        shown = signals[:_MOST_SIGNALS]
+        columns = 2 if len(shown) == 4 else min(len(shown), _COLUMNS)
+        rows = -(-len(shown) // columns)
+    width = 6.0 if columns == 1 else 4.2 * columns
+    figure = Figure(figsize=(width, 3.6 * rows + 0.5), layout="compressed")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for number, name in enumerate(shown):
+        values = np.where(scan.measured, np.asarray(scan.data[name], dtype=np.float64), np.nan)
+        if len(slices) > 1:
+            _draw_slices(figure, list(grid[number]), scan, name, values, slices)
+        else:
+            _draw(figure, grid[number // columns, number % columns], scan, name, values)
+    for spare in grid.flat[len(shown) :] if len(slices) == 1 else ():
+        spare.remove()
+    return figure
+
+
+def _slices(slow: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """First, middle and last position of the slow dims, in order of acquisition."""
+    number = int(np.prod(slow))
+    chosen = sorted({0, number // 2, number - 1})
+    return [tuple(int(i) for i in np.unravel_index(n, slow)) for n in chosen] if slow else [()]
+
+
+def _draw(figure: Figure | SubFigure, axes: Axes, scan: Scan, name: str, values: Floats) -> None:
+    if values.ndim == 0:
+        axes.plot([0], [float(values)], "o")
+        axes.set_ylabel(label_of(scan.data, name))
+        return
+    along = scan.axes_along(scan.dims[-1])
+    if values.ndim > 1:
+        image = _draw_map(axes, scan, values)
+        figure.colorbar(image, ax=axes, label=label_of(scan.data, name), shrink=0.85)
+    elif len(along) == 2 and scan.dims[0] == "event":
+        # A spiral, or any other list of points: only their places tell where they are.
+        slow, fast = along if along[0] > along[1] else along[::-1]
+        points = axes.scatter(scan.data[fast], scan.data[slow], c=values, s=24)
+        axes.set(xlabel=label_of(scan.data, fast), ylabel=label_of(scan.data, slow))
+        figure.colorbar(points, ax=axes, label=label_of(scan.data, name))
+    else:
+        _draw_line(axes, scan, name, values)
+
+
+def _draw_slices(
+    figure: Figure,
+    row: Sequence[Axes],
+    scan: Scan,
+    name: str,
+    values: Floats,
+    slices: Sequence[tuple[int, ...]],
+) -> None:
+    known = values[np.isfinite(values)]
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    image = None
+    for axes, index in zip(row, slices, strict=True):
+        image = _draw_map(axes, scan, values[index], float(low), float(high))
+        axes.set_title(
+            place_of(scan.data, dict(zip(scan.dims, index, strict=False))), fontsize="medium"
+        )
+        if axes is not row[0]:
+            axes.set_ylabel("")
+    if image is not None:
+        figure.colorbar(image, ax=row, label=label_of(scan.data, name))
+
+
+def _draw_line(axes: Axes, scan: Scan, name: str, values: Floats) -> None:
+    positions, text = _positions(scan, scan.dims[0])
+    order = np.argsort(positions, kind="stable")
+    axes.plot(positions[order], values[order], "o-", ms=4, lw=1)
+    axes.set(xlabel=text, ylabel=label_of(scan.data, name))
+    axes.grid(alpha=0.3)
+
+
+def _draw_map(
+    axes: Axes, scan: Scan, values: Floats, low: float | None = None, high: float | None = None
+):
+    slow, fast = scan.dims[-2:]
+    rows, row_text = _positions(scan, slow)
+    columns, column_text = _positions(scan, fast)
+    image = axes.pcolormesh(
+        columns, rows, np.ma.masked_invalid(values), vmin=low, vmax=high, shading="nearest"
+    )
+    axes.set(xlabel=column_text, ylabel=row_text)
+    if _comparable(scan, slow, fast, rows, columns):
+        axes.set_aspect("equal")
+    return image
+
+
+def _positions(scan: Scan, dim: Hashable) -> tuple[Floats, str]:
+    """Positions along a dim, and what they are called; their numbers, where a map has no others."""
+    along = scan.axes_along(dim)
+    for name in along:
+        positions = np.asarray(scan.data[name], dtype=np.float64)
+        steps = np.diff(positions)
+        # A cell lies between its neighbours: a map needs positions that go one way.
+        if len(scan.dims) == 1 or np.all(steps > 0) or np.all(steps < 0):
+            others = [other for other in along if other != name and dim != "event"]
+            text = label_of(scan.data, name)
+            return positions, f"{text}, with {' and '.join(others)}" if others else text
+    return np.arange(scan.data.sizes[dim], dtype=np.float64), f"{dim} [number]"
+
+
+def _comparable(scan: Scan, slow: Hashable, fast: Hashable, rows: Floats, columns: Floats) -> bool:
+    """Whether both axes have one scale: the same units, and lengths that are not far apart."""
+    units = [
+        next((scan.data[n].attrs.get("units") for n in scan.axes_along(dim)), None)
+        for dim in (slow, fast)
+    ]
+    lengths = sorted((np.ptp(rows), np.ptp(columns)))
+    return units[0] is not None and units[0] == units[1] and bool(0 < lengths[1] <= 4 * lengths[0])
