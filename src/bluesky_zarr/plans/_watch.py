@@ -20,8 +20,9 @@ __all__ = ["Watch"]
 
 #: How many widths from a peak's centre an acquisition still belongs to it.
 _REACH = 1.5
-#: How many times the points of the last look for peaks there are at the next one.
-_MORE = 1.1
+#: How many times the points of the last look for peaks there are at the next one: what a condition
+#: on peaks costs per point goes with the inverse of it, less one.
+_MORE = 1.5
 
 logger = logging.getLogger("bluesky_zarr.plans")
 
@@ -88,7 +89,7 @@ class Watch:
 
     def _find(self, measured: Measured) -> Sequence[Peak]:
         # Looking at all points after each one would cost more than the points: a peak becomes known
-        # when a tenth more has been measured than at the last look. A decision looks again.
+        # when half as many again have been measured as at the last look. A decision looks again.
         if len(measured.values) >= self._looked_at * _MORE:
             self._looked_at = len(measured.values)
             self._peaks = self._look_at_all(measured)
