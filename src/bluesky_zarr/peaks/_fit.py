@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ._models import BACKGROUNDS, SHAPES, Floats, Model
 from ._noise import Noise, median
 from ._peak import Peak
-from ._solve import Solution, solve
+from ._solve import ENOUGH, Solution, solve
 
 __all__ = ["Fit", "fit_peaks", "fit_shape"]
 
@@ -135,13 +135,14 @@ def fit_shape(
     expected_fwhm: tuple[float, float] | None = None,
     background: Sequence[float] | None = None,
     rounds: int = 30,
+    enough: float = ENOUGH,
     hopeless: float = math.inf,
 ) -> Solution:
     """Fit one model from given centres, widths and heights, each of the shape (peaks,).
 
     `background` holds its coefficients to start from, as the model has them. `fwhm_limits` are the
     least for each peak and the largest for all; `expected_fwhm` is what widths are hardly below,
-    and the standard deviation of its logarithm. `rounds` and `hopeless` are those of `solve`.
+    and the standard deviation of its logarithm. `rounds`, `enough` and `hopeless` are as in `solve`.
     """
     m = model.count
     span = 2 * model.scale
@@ -172,7 +173,16 @@ def fit_shape(
         value, spread = expected_fwhm
         pull = range(m, 2 * m), math.log(value), spread**-2
     return solve(
-        model, y, start, lows, highs, noise.variance, pull=pull, rounds=rounds, hopeless=hopeless
+        model,
+        y,
+        start,
+        lows,
+        highs,
+        noise.variance,
+        pull=pull,
+        rounds=rounds,
+        enough=enough,
+        hopeless=hopeless,
     )
 
 

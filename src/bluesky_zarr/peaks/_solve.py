@@ -12,12 +12,11 @@ import numpy as np
 
 from ._models import Floats, Model
 
-__all__ = ["Solution", "solve", "solved"]
+__all__ = ["ENOUGH", "Solution", "solve", "solved"]
 
 
-#: A step that promises to lower chi-squared by less, in units of that per degree of freedom, is not
-#: worth its cost: no parameter is off by more than a twentieth of its error.
-_ENOUGH = 0.0025
+#: Where a fit ends: no parameter is then off by more than a twentieth of its error.
+ENOUGH = 0.0025
 #: The weights of so many steps are those of the model; where it does not describe the readings,
 #: these may swing, and settle when they change by less and less.
 _FREELY = 3
@@ -58,6 +57,7 @@ def solve(
     *,
     pull: tuple[range, float, float] | None = None,
     rounds: int = 30,
+    enough: float = ENOUGH,
     hopeless: float = math.inf,
 ) -> Solution:
     """Levenberg-Marquardt within limits, the weights renewed from the model at each step.
@@ -65,12 +65,13 @@ def solve(
     With the variance of counts this is Fisher scoring, which ends where Poisson's likelihood is
     largest; weights from the data would favour the readings that came out low. `pull` is what is
     believed beforehand: which parameters are hardly below a value, the value, and the inverse
-    variance of this belief. It moves the solution and has no part in its errors. A fit whose
-    chi-squared will stay above `hopeless` is given up.
+    variance of this belief. It moves the solution and has no part in its errors. A step that
+    promises to lower chi-squared by less than `enough`, in units of that per degree of freedom, is
+    not made; a fit whose chi-squared will stay above `hopeless` is given up.
     """
     posv = _posv()
-    least, most = np.array(low), np.array(high)
-    p = np.minimum(np.maximum(start, least), most)
+    lowest, highest = np.array(low), np.array(high)
+    p = np.minimum(np.maximum(start, lowest), highest)
     peaks, curve, rows = model.evaluate(p)
     rest = y - curve
     v = renewed = variance(curve, peaks)
@@ -84,7 +85,7 @@ def solve(
     for number in range(rounds):
         over = rest / v
         chi = float(rest.dot(over))
-        enough = _ENOUGH * max(1.0, chi / y.size)
+        least = enough * max(1.0, chi / y.size)
         gradient = rows.dot(over)
         hessian = (rows / v).dot(rows.T)
         diagonal = hessian.ravel()[:: p.size + 1]
@@ -105,12 +106,12 @@ def solve(
                 damping = max(damping * 8, 1e-3)
                 continue
             promised = float(gradient.dot(step))
-            if describes and not damping and promised < enough:
+            if describes and not damping and promised < least:
                 converged = True
                 break
             if number and describes and chi - promised > hopeless:
                 return _described(p, peaks, curve, rows, rest, renewed, converged=False)
-            trial = np.minimum(np.maximum(p + step, least), most)
+            trial = np.minimum(np.maximum(p + step, lowest), highest)
             new_peaks, new_curve, new_rows = model.evaluate(trial)
             new_rest = y - new_curve
             gain = chi - float(new_rest.dot(new_rest / v)) - _pulled(trial.tolist(), pull)
@@ -126,7 +127,7 @@ def solve(
         renewed = variance(curve, peaks)
         v = renewed if number < _FREELY else v * (renewed / v) ** (_FREELY / (number + 1))
         describes = True
-        if number and gain < 25 * enough:
+        if number and gain < 25 * least:
             converged = True
             break
     return _described(p, peaks, curve, rows, rest, renewed, converged=converged)

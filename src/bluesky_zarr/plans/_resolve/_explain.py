@@ -14,7 +14,7 @@ import numpy.typing as npt
 from bluesky_zarr.peaks._fit import fit_shape
 from bluesky_zarr.peaks._models import Model
 from bluesky_zarr.peaks._noise import Noise, median, total
-from bluesky_zarr.peaks._solve import Solution
+from bluesky_zarr.peaks._solve import ENOUGH, Solution
 
 __all__ = ["Explanation", "Floats", "Group", "Spot"]
 
@@ -151,9 +151,7 @@ class Explanation:
         self.ignored.add((self.x[at], self.y[at]))
         self.read(self.x, self.y)
 
-    def fit(
-        self, spots: list[Spot], *, afresh: bool = False, under: Group | None = None
-    ) -> None:
+    def fit(self, spots: list[Spot], *, afresh: bool = False, under: Group | None = None) -> None:
         """Fit all peaks anew; `afresh` with nothing taken over of the background but where to
         start from, `under` others.
         """
@@ -228,13 +226,14 @@ class Explanation:
         start: Group | None = None,
         under: Group | None = None,
         rounds: int = 30,
+        enough: float = ENOUGH,
         hopeless: float = math.inf,
     ) -> Group:
         """Fit some peaks to some of the readings, the curve of other peaks being known.
 
         It starts from another fit of the same peaks, if given, or from the background `under`
-        others, ends after some `rounds`, and is given up where its chi-squared will stay above
-        `hopeless`.
+        others. It ends after some `rounds`, where a step promises not `enough`, and where its
+        chi-squared will stay above `hopeless`.
         """
         x, y = self.x[inside], self.y[inside] - others
         degree = self.degree if x.size >= 3 * len(spots) + 4 else 0
@@ -265,6 +264,7 @@ class Explanation:
             expected_fwhm=(self.narrowest, 0.15),
             background=under and _background(under, model),
             rounds=rounds,
+            enough=enough,
             hopeless=hopeless,
         )
         return Group(spots, inside, model, solution, y - solution.curve, others)

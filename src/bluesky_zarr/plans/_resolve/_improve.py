@@ -21,6 +21,8 @@ _SUSPICIOUS, _WRONG = 2.0, 3.0
 _SHAPE, _PAIR = 5.0, 12.0
 #: How near the criterion of a shape has to be for it to be a rival, and how far is too far.
 _RIVAL, _FAR = 4.0, 30.0
+#: A fit that is compared with another one need not be exact: what is taken is fitted once more.
+_ROUGHLY = 0.025
 #: A fit of two peaks gets there in so many steps, or hardly at all.
 _ROUNDS = 12
 #: The FWHM that describes the same readings, in units of that of a Gaussian, roughly.
@@ -59,7 +61,7 @@ def _simplify(known: Explanation, spots: list[Spot]) -> None:
             spot.like(shape=shape, fwhm=spot.fwhm * _ALIKE[shape] / _ALIKE[spot.shape])
             for spot in peaks
         ]
-        trial = known.fit_group(alike, slice(0, known.x.size), rounds=_ROUNDS)
+        trial = known.fit_group(alike, slice(0, known.x.size), rounds=_ROUNDS, enough=_ROUGHLY)
         free = known.x.size - trial.model.size
         if free > 1 and trial.solution.chi_squared < free + 2 * math.sqrt(2 * free):
             for k, spot in enumerate(peaks):
@@ -85,7 +87,9 @@ def reshape(known: Explanation, spots: list[Spot], spot: Spot) -> Spot | None:
             continue
         fwhm = spot.fwhm * _ALIKE[name] / _ALIKE[spot.shape]
         one = spot.like(shape=name, fwhm=fwhm)
-        trial = known.fit_group([one], group.inside, others, under=group, hopeless=hopeless)
+        trial = known.fit_group(
+            [one], group.inside, others, under=group, enough=_ROUGHLY, hopeless=hopeless
+        )
         tried.append((_criterion(trial), name, trial))
         # What lies between two shapes is not tried where one fits and the other is far off.
         if abs(tried[1][0] - tried[0][0]) > _FAR and _surprise(group, spot) < 1:
@@ -164,7 +168,7 @@ def _alone(known: Explanation, group: Group, spot: Spot, others: Floats) -> Grou
     """The fit of one peak of a group, the curve of the others being known."""
     if len(group.spots) == 1:
         return group
-    return known.fit_group([spot], group.inside, others, under=group)
+    return known.fit_group([spot], group.inside, others, under=group, enough=_ROUGHLY)
 
 
 def _criterion(group: Group) -> float:
@@ -188,7 +192,13 @@ def _split(known: Explanation, spots: list[Spot], spot: Spot) -> None:
         for two in ([left, right], [whole, beside]):
             hopeless = best - math.log(group.model.x.size) * (single.model.size + 3)
             trial = known.fit_group(
-                two, group.inside, others, under=group, rounds=_ROUNDS, hopeless=hopeless
+                two,
+                group.inside,
+                others,
+                under=group,
+                rounds=_ROUNDS,
+                enough=_ROUGHLY,
+                hopeless=hopeless,
             )
             criterion = _criterion(trial)
             if criterion < best and _two_peaks(known, trial, single, spot):
