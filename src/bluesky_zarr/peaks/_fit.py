@@ -142,7 +142,8 @@ def fit_shape(
 
     `background` holds its coefficients to start from, as the model has them. `fwhm_limits` are the
     least for each peak and the largest for all; `expected_fwhm` is what widths are hardly below,
-    and the standard deviation of its logarithm. `rounds`, `enough` and `hopeless` are as in `solve`.
+    and the standard deviation of its logarithm. `rounds`, `enough` and `hopeless` are what they are
+    to `solve`.
     """
     m = model.count
     span = 2 * model.scale

@@ -186,8 +186,11 @@ def solved(matrix: Floats, right: Floats) -> Floats:
     diagonal = matrix.ravel()[:: right.size + 1]
     diagonal *= 1.0 + 1e-12
     diagonal += _TINY
+    solution: Floats
     _, solution, failed = _posv()(matrix, right)
-    return np.linalg.lstsq(matrix, right, rcond=None)[0] if failed else solution
+    if failed:
+        solution = np.linalg.lstsq(matrix, right, rcond=None)[0]
+    return solution
 
 
 def _inverse(information: Floats) -> Floats:
