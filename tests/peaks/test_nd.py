@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from bluesky_zarr.peaks import Peak, find_peaks_nd, fit_peaks_nd
+from bluesky_zarr.peaks._surface import Surface
 
 
 def grid(*sizes: int):
@@ -189,3 +190,24 @@ def test_a_slope_under_a_peak_is_fitted_in_the_units_of_the_axes():
 def test_a_fit_that_cannot_be_made_is_refused_with_the_reason(given, words):
     with pytest.raises(ValueError, match=words):
         fit_peaks_nd(grid(5, 5), np.ones(25), **given)
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize("rotated", [False, True])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_derivatives_are_those_of_the_surface(axes, rotated, mixed):
+    surface = Surface(axes, 2, sloped=True, rotated=rotated, mixed=mixed)
+    rng = np.random.default_rng(axes)
+    points = rng.uniform(-2, 2, (40, axes))
+    centers, fwhms = rng.uniform(-1, 1, (2, axes)), rng.uniform(1, 2, (2, axes))
+    p = surface.start(5.0, np.array([30.0, 80.0]), centers, fwhms)
+    p[1 : surface.first] = rng.uniform(-1, 1, axes)
+    for k in range(2):
+        p[surface.at(k)][1 + 2 * axes :] = rng.uniform(0.1, 0.3, surface.each - 1 - 2 * axes)
+    peaks, _, rows = surface.evaluate(p, points)
+    np.testing.assert_allclose(surface.curve(p, points), peaks)
+    for k in range(surface.size):
+        step = np.zeros(surface.size)
+        step[k] = 1e-6
+        more, less = (surface.evaluate(p + sign * step, points)[1] for sign in (1, -1))
+        np.testing.assert_allclose(rows[k], (more - less) / 2e-6, rtol=1e-5, atol=1e-5)

@@ -42,8 +42,9 @@ class Solution:
     @cached_property
     def covariance(self) -> Floats:
         """That of the parameters; many a fit is only made to be compared with another."""
-        weighted = self.derivatives / self.variance
-        return _inverse(weighted.dot(self.derivatives.T))
+        with np.errstate(over="ignore", invalid="ignore"):
+            weighted = self.derivatives / self.variance
+            return _inverse(weighted.dot(self.derivatives.T))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a step far too long is taken back

@@ -83,8 +83,7 @@ def prominences(
 def _maxima(
     rest: Floats, noise: Noise, peaks: Floats, least: float
 ) -> tuple[list[int], list[float]]:
-    """The local maxima that may be prominent enough, and the higher one of the lowest readings
-    that lie between each and a higher one on either side.
+    """The local maxima that may be prominent enough, and the levels that they are prominent from.
 
     As in `scipy.signal.find_peaks`, the middle of a plateau is its maximum. That finds all maxima;
     here most are none to look at: what is not far enough above the lowest reading of all has not
@@ -92,34 +91,24 @@ def _maxima(
     """
     far = rest - np.minimum.reduce(rest)
     candidates = np.flatnonzero(far * far >= least**2 * noise.variance(rest + peaks, peaks))
-    tops: list[int] = []
-    valleys: list[float] = []
-    if not candidates.size:
-        return tops, valleys
     # One reading more on either side, so that the first and the last may be maxima.
     line = [_beyond(*rest[:3].tolist()), *rest.tolist(), _beyond(*rest[:-4:-1].tolist())]
-    for first in candidates.tolist():
-        top = line[first + 1]
-        if not line[first] < top:
-            continue
-        last = first + 1
-        while last < len(line) - 1 and line[last + 1] == top:
-            last += 1
-        if last == len(line) - 1 or line[last + 1] > top:
-            continue
-        left, right = line[first], line[last + 1]
-        for at in range(first, -1, -1):
-            if line[at] > top:
-                break
-            left = min(left, line[at])
-        for at in range(last + 1, len(line)):
-            if line[at] > top:
-                break
-            right = min(right, line[at])
-        # The reading that stands for the other side of an end is none itself.
-        tops.append(min(max((first + 1 + last) // 2 - 1, 0), rest.size - 1))
-        valleys.append(max(left, right))
-    return tops, valleys
+    end = len(line) - 1
+    tops = []
+    for k in candidates.tolist():
+        first = last = k + 1
+        if line[k] < line[first]:
+            while last < end and line[last + 1] == line[first]:
+                last += 1
+            if last < end and line[last + 1] < line[first]:
+                tops.append((first + last) // 2)
+    if not tops:
+        return [], []
+    from scipy.signal import peak_prominences
+
+    prominence, _, _ = peak_prominences(np.array(line), tops)
+    valleys = [line[top] - rise for top, rise in zip(tops, prominence.tolist(), strict=True)]
+    return [top - 1 for top in tops], valleys
 
 
 def _beyond(end: float, second: float, third: float) -> float:
