@@ -307,7 +307,8 @@ class FrameSink:
                 taken = self._files.take_back(flat)
         if not taken:
             raise FrameError(
-                f"index {index!r} for {self.source.name!r}: there is no frame to take back"
+                f"index {index!r} for {self.source.name!r}: there is no frame to take back; "
+                "give the index of one that was written"
             )
 
     def flush(self) -> None:
@@ -318,7 +319,7 @@ class FrameSink:
         OSError
             A frame could not be written.
         """
-        self._check_failed()
+        self._failure.check()
         if self._grouping is not None:
             self._grouping.flush()
 
