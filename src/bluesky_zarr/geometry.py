@@ -370,7 +370,9 @@ class ScanGeometry:
             )
             return cls(dims, d["growing"])
         except KeyError as error:
-            raise ValueError(f"not a scan geometry: {error} is missing in {d!r:.200}") from error
+            raise ValueError(
+                f"not a scan geometry: {error} is missing in {d!r:.200}; give what to_dict made"
+            ) from error
 
     @classmethod
     def events(cls, num: int | None = None) -> ScanGeometry:

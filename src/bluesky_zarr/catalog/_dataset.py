@@ -52,7 +52,7 @@ def dataset(stream: Any, variables: Iterable[str] | None = None) -> Dataset:
     if "scan_index" not in stream:
         raise ValueError(
             f"{stream!r} has no column 'scan_index', which says where in the scan an event "
-            "belongs: the run was made without Storage.attach(RE)"
+            "belongs: the run was made without Storage.attach(RE); read it with its own .read()"
         )
     wanted = set(stream) - {name for name in stream if name.startswith("ts_")}
     if variables is not None:

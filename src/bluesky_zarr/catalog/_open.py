@@ -70,16 +70,23 @@ def _root(store: Path) -> dict[str, Any]:
         document = json.loads((store / "zarr.json").read_bytes())
     except FileNotFoundError:
         if not store.exists():
-            raise FileNotFoundError(f"There is no store at {store}") from None
-        raise ValueError(f"{store} is not a store: it has no zarr.json") from None
+            raise FileNotFoundError(f"There is no store at {store}; check the path") from None
+        raise ValueError(
+            f"{store} is not a store: it has no zarr.json; give the directory *.zarr of a run"
+        ) from None
     except NotADirectoryError:
-        raise ValueError(f"{store} is not a store: it is a file") from None
+        raise ValueError(
+            f"{store} is not a store: it is a file; give the directory of a run"
+        ) from None
     except PermissionError as error:
         raise PermissionError(
-            f"{store} cannot be read by this user ({error.strerror}): {error.filename}"
+            f"{store} cannot be read by this user ({error.strerror}): {error.filename}; "
+            "ask its owner for the right to read it"
         ) from error
     except ValueError as error:
-        raise ValueError(f"{store} is not a store: its zarr.json is broken ({error})") from error
+        raise ValueError(
+            f"{store} is not a store: its zarr.json is broken ({error}); restore it from a copy"
+        ) from error
     if not isinstance(document, dict) or document.get("node_type") != "group":
         kind = document.get("node_type") if isinstance(document, dict) else None
         raise ValueError(

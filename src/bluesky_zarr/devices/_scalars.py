@@ -94,7 +94,7 @@ def region(name: str, y: slice, x: slice) -> LiveScalar:
         if not pixels.size:
             raise ValueError(
                 f"The region {name!r} (y {y.start}:{y.stop}, x {x.start}:{x.stop}) has no pixel "
-                f"of a frame of shape {frame.shape}"
+                f"of a frame of shape {frame.shape}; give rows and columns inside of it"
             )
         return _total(pixels)
 

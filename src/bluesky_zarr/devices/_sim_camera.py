@@ -40,7 +40,7 @@ class _SimTrigger(DetectorTriggerLogic):
             await self._exposure.set(livetime)
         exposure = await self._exposure.get_value()
         if not exposure > 0:
-            raise ValueError(f"{self._exposure.name} is {exposure} s; an exposure takes longer")
+            raise ValueError(f"{self._exposure.name} is {exposure} s; give it a time above 0")
         self._acquire.number = num
         self._acquire.deadtime = deadtime
 

@@ -87,7 +87,7 @@ class SimPointDetector(StandardReadable):
         """Count for the exposure time."""
         exposure = await self.exposure.get_value()
         if not exposure > 0:
-            raise ValueError(f"{self.exposure.name} is {exposure} s; an exposure takes longer")
+            raise ValueError(f"{self.exposure.name} is {exposure} s; give it a time above 0")
         place: Place = await self._view.where()
         await asyncio.sleep(exposure)
         rng = self._view.rng(place, exposure, self._view.expose(place, exposure))

@@ -65,7 +65,9 @@ class WritableDevice(StandardDetector):
         Call it once in `__init__`, after `add_detector_logics` and before ``super().__init__``.
         """
         if self._frames is not None:
-            raise RuntimeError("This device has a frame source already; a device has one.")
+            raise RuntimeError(
+                f"{type(self).__name__} has a frame source already: call add_frame_source once."
+            )
         readings = ScalarDataLogic(scalars) if scalars else None
         self._frames = FrameDataLogic(
             source, self._path_info, None if readings is None else readings.update

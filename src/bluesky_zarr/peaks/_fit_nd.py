@@ -113,7 +113,8 @@ def fit_peaks_nd(
     for peak in peaks:
         if len(peak.centers) != axes:
             raise ValueError(
-                f"the peak at {peak.center} has {len(peak.centers)} axes, the points {axes}."
+                f"the peak at {peak.center} has {len(peak.centers)} axes, the points {axes}: "
+                "give a centre for each axis."
             )
     surface = Surface(
         axes,

@@ -51,7 +51,7 @@ def middle(scan: Scan) -> tuple[int, ...]:
     measured = np.argwhere(scan.measured)
     if not len(measured):
         raise ValueError(
-            f"Nothing was measured yet in the scan {_sizes(scan)}: there is nothing to draw."
+            f"Nothing was measured yet in the scan {_sizes(scan)}: wait for the first frame."
         )
     return tuple(int(i) for i in measured[len(measured) // 2])
 

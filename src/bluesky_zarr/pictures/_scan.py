@@ -86,7 +86,7 @@ def scan_of(run: Any, path: str) -> Scan:
             return Scan(data, dims, _measured(data, dims))
     raise ValueError(
         f"{path} holds no scan to draw: no stream in it has 'seq_num' or '..._written'. "
-        "'bluesky-zarr inspect' shows what it holds."
+        "Look at what it holds with 'bluesky-zarr inspect'."
     )
 
 

@@ -65,7 +65,8 @@ def plot_zoom(path: str | os.PathLike[str], signal: str = "") -> Figure:
         plan = tree.attrs.get("plan_name", "another plan")
         raise ValueError(
             f"{os.fspath(path)} has no group 'merged': it is not the published store of an "
-            f"adaptive scan (its plan is '{plan}', its status '{tree.attrs.get('status')}')."
+            f"adaptive scan (its plan is '{plan}', its status '{tree.attrs.get('status')}'); "
+            "draw it with plot_run."
         )
     merged = tree["merged"].to_dataset().load()
     peaks = _table(tree, "peaks")

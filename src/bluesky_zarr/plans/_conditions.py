@@ -95,7 +95,10 @@ def parse_condition(text: str, known_names: Iterable[str] | None = None) -> Trig
           ^
     """
     if not isinstance(text, str):
-        raise TypeError(f"a condition is a text, not {text!r:.60} of type {type(text).__name__}")
+        raise TypeError(
+            f"a condition is a text, not {text!r:.60} of type {type(text).__name__}; write "
+            "one like 'cam-sum > 1000'"
+        )
     if len(text) > MAX_LENGTH:
         raise ConditionError(
             f"the condition has {len(text)} characters; at most {MAX_LENGTH} are possible",
@@ -128,7 +131,7 @@ def condition_of(
         return condition
     raise TypeError(
         f"a condition is a trigger or its text, not {condition!r:.60} of type "
-        f"{type(condition).__name__}"
+        f"{type(condition).__name__}; write one like 'cam-sum > 1000'"
     )
 
 

@@ -100,7 +100,9 @@ class _Joined(Joinable):
         for term in self.terms:
             terms += term.terms if isinstance(term, type(self)) else (term,)
         if len(terms) < 2:
-            raise ValueError(f"{type(self).__name__} joins two triggers or more, not {len(terms)}")
+            raise ValueError(
+                f"{type(self).__name__} joins triggers: give two or more, not {len(terms)}"
+            )
         depth = 1 + max(term.depth if isinstance(term, _Joined) else 0 for term in terms)
         if depth > MAX_NESTING:
             raise ValueError(

@@ -41,7 +41,9 @@ def place(stream: str, index: int) -> MsgGenerator[None]:
     if not stream:
         raise ValueError("place() needs the name of a stream, for example place('dark', 0).")
     if index < 0:
-        raise ValueError(f"place('{stream}', {index}): an index counts points from 0.")
+        raise ValueError(
+            f"place('{stream}', {index}): an index counts points from 0, give 0 or more."
+        )
     yield Msg("null", None, place=(stream, index))
 
 

@@ -106,7 +106,9 @@ def checked_pass(wanted: Measure, field: Field, strategy: object) -> Measure:
     """
     points = wanted.points
     if not points.size:
-        raise ValueError(f"{strategy!r} asks for a pass '{wanted.label}' without a point.")
+        raise ValueError(
+            f"{strategy!r} asks for a pass '{wanted.label}' without a point: give one or more."
+        )
     if points.ndim != 2 or points.shape[1] != len(field.axes):
         raise ValueError(
             f"{strategy!r} asks for points of shape {points.shape} in the pass '{wanted.label}': "
@@ -122,7 +124,7 @@ def checked_pass(wanted: Measure, field: Field, strategy: object) -> Measure:
         ranges = ", ".join(f"{a.name} from {a.low:g} to {a.high:g}" for a in field.axes)
         raise ValueError(
             f"{strategy!r} asks for a point at {at}, outside of the range: {ranges}. Nothing is "
-            "measured there."
+            "measured there: clip the points to it."
         )
     return wanted
 

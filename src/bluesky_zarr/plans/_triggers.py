@@ -234,7 +234,9 @@ class PeakFound(Joinable):
             _store_number(self, attribute)
             value = getattr(self, attribute)
             if value < 0 and attribute != "min_height":
-                raise ValueError(f"{attribute} is {_written(value)}; it cannot be negative")
+                raise ValueError(
+                    f"{attribute} is {_written(value)}; it cannot be negative, give 0 or more"
+                )
         low, high = self.min_width, self.max_width
         if low is not None and high is not None and low > high:
             raise ValueError(

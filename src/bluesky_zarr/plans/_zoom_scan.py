@@ -238,14 +238,14 @@ def _axes(
         if width > span:
             raise ValueError(
                 f"narrowest={width:g} for '{name}' is wider than the range from {first:g} to "
-                f"{last:g}: no such peak can be resolved in it."
+                f"{last:g}: no such peak can be resolved in it. Give a wider range."
             )
         if floor < 0 or (min_step is not None and floor == 0):
             raise ValueError(f"min_step={floor:g} for '{name}': give a positive number.")
         if floor > span:
             raise ValueError(
                 f"min_step={floor:g} for '{name}' is more than the range from {first:g} to "
-                f"{last:g}."
+                f"{last:g}: give a smaller one, or a wider range."
             )
         axes.append(ScanAxis(name, first, last, width, floor))
     return tuple(axes), dict(zip(names, devices, strict=True))
@@ -294,7 +294,9 @@ def _outer(
     geometry = ScanGeometry.from_spec(spec)
     twice = [axis.name for axis in axes if axis.name in geometry.axes]
     if twice:
-        raise ValueError(f"'{twice[0]}' is scanned, and an axis of outer as well.")
+        raise ValueError(
+            f"'{twice[0]}' is scanned, and an axis of outer as well: scan it in one of them."
+        )
     inner = tuple(Dim(axis.name, 1) for axis in axes)
     check_depth(ScanGeometry((*geometry.dims, *inner)))  # which refuses what is too deep
     return geometry, motors_of(spec, motors, geometry)
@@ -340,6 +342,8 @@ def _check_devices(
                 try:
                     await maybe_await(motor.check_value(position))
                 except Exception as error:
-                    raise ValueError(f"'{name}' cannot go to {position:g}: {error}") from error
+                    raise ValueError(
+                        f"'{name}' cannot go to {position:g} ({error}): choose another range."
+                    ) from error
 
     yield from awaited(check)

@@ -84,11 +84,14 @@ class StorageConfig(BaseSettings):
         try:
             parts = list(string.Formatter().parse(value))
         except ValueError as error:
-            raise ValueError(f"naming {value!r} cannot be read ({error})") from None
+            raise ValueError(
+                f"naming {value!r} cannot be read ({error}); write fields like {{scan_id}}"
+            ) from None
         for text, field, spec, conversion in parts:
             if re.search(r"[^A-Za-z0-9._/ -]", text):
                 raise ValueError(
-                    f"naming {value!r} has characters other than letters, digits and '._-/'"
+                    f"naming {value!r} has characters other than letters, digits and '._-/'; "
+                    "leave them out"
                 )
             if field is not None and (field not in _FIELDS or conversion):
                 raise ValueError(
@@ -118,7 +121,9 @@ class StorageConfig(BaseSettings):
         try:
             data = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise ValueError(f"{path} is not plain YAML: {error}") from None
+            raise ValueError(
+                f"{path} is not plain YAML; write lines like 'layout: frames'. {error}"
+            ) from None
         if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
             raise ValueError(
                 f"{path} is not a mapping; write lines like 'base_uri: file:///data/2026-11'"

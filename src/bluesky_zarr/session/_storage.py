@@ -133,7 +133,7 @@ class Storage:
                 raise TypeError(
                     f"{device!r} is not a WritableDevice and cannot write Zarr stores by itself; "
                     "its readings are stored without being injected. For a detector that writes "
-                    "files use path_provider=storage.ophyd_provider()."
+                    "files: use path_provider=storage.ophyd_provider()."
                 )
             owner = device.path_provider
             if isinstance(owner, SessionPathProvider):

@@ -60,7 +60,7 @@ class ArrayWriter:
         document = read_document(self.node)
         if is_frame_array(document):
             raise ValueError(
-                f"array {key!r} takes frames from its sink; blocks go into arrays of create_array()"
+                f"array {key!r} takes frames from its sink; write blocks into one of create_array()"
             )
         if document["node_type"] != "array":
             raise ValueError(f"{key!r} is a group; give the key of an array")
@@ -208,6 +208,7 @@ class ArrayWriter:
             for n, length, size in zip(begin, block.shape, self.shape, strict=True)
         ):
             raise ValueError(
-                f"{what}: {block.shape} from {begin} on is out of bounds of the shape {self.shape}"
+                f"{what}: {block.shape} from {begin} on is out of bounds of the shape "
+                f"{self.shape}; give a region inside of it"
             )
         return begin, block

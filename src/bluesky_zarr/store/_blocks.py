@@ -36,7 +36,7 @@ def array_of_blocks(
     if len(dims) != len(shape) or len(set(dims)) != len(dims):
         raise ValueError(
             f"{what}: dims {dims} do not name each of the {len(shape)} dims of the shape "
-            f"{shape} once"
+            f"{shape} once; give one name for each"
         )
     text = dtype in ("str", str)
     if text and shards is not None:
@@ -58,7 +58,7 @@ def array_of_blocks(
     if any(part > max(1, n) for part, n in zip(chunks, shape, strict=True)):
         raise ValueError(
             f"{what}: a chunk of {tuple(chunks)} is larger than the shape {shape}; "
-            f"{tuple(map(min, chunks, shape))} is the largest"
+            f"{tuple(map(min, chunks, shape))} is the largest: take that or less"
         )
     given: dict[str, Any] = {
         "shape": shape,

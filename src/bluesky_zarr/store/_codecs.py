@@ -107,7 +107,9 @@ def encoder_of(codecs: Sequence[Mapping[str, Any]]) -> Encoder:
     """
     names = [codec.get("name") for codec in codecs]
     if names[:1] != ["bytes"] or names[-1:] != ["crc32c"] or len(names) > 3:
-        raise ValueError(f"codecs {names} are none that bluesky-zarr writes ({CODECS_HELP})")
+        raise ValueError(
+            f"codecs {names} are none that bluesky-zarr writes; choose one of {CODECS_HELP}"
+        )
     decoder(codecs)
     return _compressing(codecs[1] if len(codecs) == 3 else None)
 

@@ -89,7 +89,7 @@ class Journal:
         with self._lock:
             if self._fd < 0:
                 raise ValueError(
-                    f"the journal {str(self.path)!r} is closed; nothing more can be appended"
+                    f"the journal {str(self.path)!r} is closed; open a new one to append to it"
                 )
             if self._torn:
                 line = b"\n" + line

@@ -160,10 +160,13 @@ def choose_layout(
         )
     if len(dims) != len(shape):
         raise ValueError(
-            f"dims {tuple(dims)} name {len(dims)} dims, the shape {shape} has {len(shape)}"
+            f"dims {tuple(dims)} name {len(dims)} dims, the shape {shape} has {len(shape)}; "
+            "name each"
         )
     if not 0 <= frame_ndim < len(shape):
-        raise ValueError(f"frame_ndim={frame_ndim} leaves no scan dim in the shape {shape}")
+        raise ValueError(
+            f"frame_ndim={frame_ndim} leaves no scan dim in the shape {shape}; give a smaller one"
+        )
     scan, frame = shape[: len(shape) - frame_ndim], shape[len(shape) - frame_ndim :]
     itemsize = np.dtype(dtype).itemsize
     if batch:

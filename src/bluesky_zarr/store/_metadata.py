@@ -176,10 +176,13 @@ def read_document(node: Path) -> Document:
             f"{str(path)!r} is not JSON ({error}); the file is damaged, restore it from a copy"
         ) from None
     if not isinstance(document, dict) or document.get("zarr_format") != 3:
-        raise ValueError(f"{str(path)!r} is not a Zarr v3 document (no 'zarr_format': 3)")
+        raise ValueError(
+            f"{str(path)!r} is not a Zarr v3 document (no 'zarr_format': 3); check the path"
+        )
     if document.get("node_type") not in ("array", "group"):
         raise ValueError(
-            f"{str(path)!r} has the node_type {document.get('node_type')!r}, not 'array' or 'group'"
+            f"{str(path)!r} has the node_type {document.get('node_type')!r}, "
+            "not 'array' or 'group'; check the path"
         )
     return document
 
@@ -363,7 +366,7 @@ def _check_rank(shape: Sequence[int], dims: Sequence[str], **parts: Sequence[int
                 f"{name}={tuple(part)} has an entry below 1; a chunk holds at least one element"
             )
     if any(n < 0 for n in shape):
-        raise ValueError(f"the shape {tuple(shape)} has a negative length")
+        raise ValueError(f"the shape {tuple(shape)} has a negative length; give 0 or more")
 
 
 def _dtype_name(dtype: Any) -> str:

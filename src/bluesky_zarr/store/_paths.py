@@ -42,7 +42,9 @@ def store_path(uri: str | Path) -> Path:
     '/data/scan001.zarr'
     """
     if not isinstance(uri, (str, Path)):
-        raise ValueError(f"{uri!r} is not an absolute path or file:// URI")
+        raise ValueError(
+            f"{uri!r} is not an absolute path or file:// URI; write file:///data/scan001.zarr"
+        )
     text = str(uri)
     if isinstance(uri, str) and ("://" in text or text.startswith("file:")):
         text = _path_of_uri(text)

@@ -49,10 +49,13 @@ class Positions:
             else:
                 flat = operator.index(index)
         except TypeError:
-            raise FrameError(f"{what} is neither a whole number nor a tuple of them") from None
+            raise FrameError(
+                f"{what} is neither a whole number nor a tuple of them; give one of the two"
+            ) from None
         if flat < 0 or (flat >= self.length and not self.growing):
             raise FrameError(
-                f"{what} is out of bounds: the scan has {self.length} positions, {self._words()}"
+                f"{what} is out of bounds: the scan has {self.length} positions, {self._words()}; "
+                "give an index inside of it"
             )
         self._check_capacity(flat)
         return flat
@@ -72,12 +75,16 @@ class Positions:
 
     def _ravel(self, position: tuple[int, ...], what: str) -> int:
         if len(position) != len(self.shape):
-            raise FrameError(f"{what} has {len(position)} entries; the scan has {self._words()}")
+            raise FrameError(
+                f"{what} has {len(position)} entries; the scan has {self._words()}: give "
+                "one for each"
+            )
         flat = 0
         for dim, n, size in zip(self._dims, position, self.shape, strict=True):
             if n < 0 or (n >= size and not self.growing):
                 raise FrameError(
-                    f"{what} is out of bounds in {dim!r}; the scan has {self._words()}"
+                    f"{what} is out of bounds in {dim!r}; the scan has {self._words()}: "
+                    "give an index inside of it"
                 )
             flat = flat * size + n
         return flat

@@ -109,7 +109,7 @@ def publication_steps(
     if root["node_type"] != "group" or found.get("format", {}).get("name") != FORMAT["name"]:
         raise ValueError(
             f"{str(store)!r} is a Zarr {root['node_type']} that bluesky-zarr did not make; "
-            "nothing is done"
+            "nothing is done: give the path of a store"
         )
     if found.get("status") == status:
         return

@@ -197,7 +197,7 @@ def _plan(
     old = documents.get(key)
     if old is None or old["node_type"] != "array":
         known = [key for key, d in documents.items() if d["node_type"] == "array"]
-        raise ValueError(f"{str(store)!r} has no array {key!r}; it has {', '.join(known)}")
+        raise ValueError(f"{str(store)!r} has no array {key!r}; name one of {', '.join(known)}")
     shape, dims = tuple(old["shape"]), tuple(old.get("dimension_names") or ())
     if not shape or old["data_type"] == "string" or len(dims) != len(shape):
         raise ValueError(

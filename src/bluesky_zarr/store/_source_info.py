@@ -75,7 +75,8 @@ class SourceInfo:
             shape = tuple(operator.index(n) for n in self.shape)
         except TypeError:
             raise ValueError(
-                f"{what}: shape {self.shape!r} is not a tuple of whole numbers"
+                f"{what}: shape {self.shape!r} is not a tuple of whole numbers; write "
+                "for example (2048, 2048)"
             ) from None
         if any(n < 1 for n in shape):
             raise ValueError(
@@ -85,7 +86,7 @@ class SourceInfo:
         if len(dims) != len(shape) or len(set(dims)) != len(dims):
             raise ValueError(
                 f"{what}: dims {dims} do not name each of the {len(shape)} dims of the shape "
-                f"{shape} once"
+                f"{shape} once; give one name for each"
             )
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "dims", dims)

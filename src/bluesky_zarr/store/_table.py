@@ -350,14 +350,16 @@ class StreamTable:
         if self.geometry.growing:
             if index < 0:
                 raise IndexError(
-                    f"there is no row {index} in the stream {self.stream!r}: rows count from 0"
+                    f"there is no row {index} in the stream {self.stream!r}: rows count from 0, "
+                    "give 0 or more"
                 )
             return (index,)
         if not 0 <= index < self.geometry.size:
             raise IndexError(
                 f"there is no position {index} in the stream {self.stream!r}: its scan has "
                 f"{self.geometry.size} "
-                f"positions, {dict(zip(self.geometry.names, self.geometry.shape, strict=True))}"
+                f"positions, {dict(zip(self.geometry.names, self.geometry.shape, strict=True))}; "
+                "give an index inside of it"
             )
         cell, rest = [], index
         for length in reversed(self.geometry.shape):

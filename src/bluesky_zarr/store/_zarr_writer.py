@@ -263,7 +263,7 @@ class ZarrWriter(Writer):
                 raise ValueError(
                     f"the layout's inner chunk {layout.inner} has {len(layout.inner)} dims, "
                     f"frames of {source.name!r} "
-                    f"make an array of {len(shape)}: {', '.join(dims)}"
+                    f"make an array of {len(shape)}: {', '.join(dims)}; give it over all"
                 )
             one = len(scan_shape) - 1 if source.flown else len(scan_shape)
             if any(n != 1 for n in layout.inner[:one]):
@@ -395,7 +395,9 @@ class ZarrWriter(Writer):
             This writer prepared no such array.
         """
         if key not in self._sinks:
-            raise KeyError(f"this writer prepared no array {key!r}; it has {sorted(self._sinks)}")
+            raise KeyError(
+                f"this writer prepared no array {key!r}; take one of {sorted(self._sinks)}"
+            )
         return self._sinks[key].collect()
 
     def publish(
