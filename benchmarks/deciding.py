@@ -6,7 +6,8 @@ For each case and seed, one after the other: `zoom_scan` with `Resolve` through 
 decisions are timed; the same with a condition, `when="peak(prominence=50)"`, whose evaluation is
 timed; and the points that were measured once more, as plain steps of raw messages without any
 decision, on devices that answer at once ("bare") and on simulated devices of ophyd-async. Printed
-are medians over the seeds, per point.
+are medians over the seeds, per point, and means over all points. As a part of `make bench` there
+are a few cases.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import statistics
 import sys
 import time
@@ -35,6 +37,8 @@ from benchmarks.adaptive_parts.stepping import plain_devices, seconds, soft_devi
 from bluesky_zarr.plans import PeakFound, Readings, Resolve, zoom_scan
 
 GOAL = 0.05
+SEEDS = 7
+QUICK_CASES, QUICK_SEEDS = ("FWHM 5", "doublet 4 apart", "2-D 8x12"), 2
 
 
 class TimedTrigger:
@@ -116,11 +120,14 @@ def row(name: str, cost: Cost) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=7, help="how many (7)")
+    parser.add_argument("--seeds", type=int, help=f"how many ({SEEDS})")
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="see adaptive_cases.py")
     options = parser.parse_args()
+    quick = "MAKELEVEL" in os.environ
+    seeds = options.seeds or (QUICK_SEEDS if quick else SEEDS)
+    names = options.cases or (QUICK_CASES if quick else ())
     try:
-        cases = [by_name(name) for name in options.cases] if options.cases else TABLE
+        cases = [by_name(name) for name in names] or TABLE
     except KeyError as error:
         parser.error(error.args[0])
     print(
@@ -132,7 +139,7 @@ def main() -> None:
     for case in cases:
         measure = Measurement(case)
         measure(0)  # what is only done once is not counted
-        costs = [measure(seed) for seed in range(options.seeds)]
+        costs = [measure(seed) for seed in range(seeds)]
         every += costs
         cost = median_of(costs)
         print(row(case.name, cost), flush=True)
