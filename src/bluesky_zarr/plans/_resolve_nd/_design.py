@@ -83,14 +83,13 @@ def best_points(
     total = 1 + np.einsum("ij,ij->j", rows, spread)
     left = covariance.diagonal()[wanted]
     chosen: list[int] = []
-    free = np.ones(len(where))
+    free = np.ones(len(where), dtype=bool)
     while len(chosen) < most and free.any():
         if chosen and (left * weights).max() < 1:
             break
         gain = weights.dot(tells * tells)
         gain /= total
-        gain *= free
-        best = int(gain.argmax())
+        best = int(np.where(free, gain, -1.0).argmax())
         chosen.append(best)
         moved = covariance.dot(rows[:, best]) / math.sqrt(total[best])
         covariance -= moved[:, None] * moved
@@ -98,7 +97,7 @@ def best_points(
         tells -= moved[wanted, None] * along
         total -= along * along
         left = covariance.diagonal()[wanted]
-        free[(np.abs(where - where[best]) < spacing).all(axis=1)] = 0.0
+        free &= (np.abs(where - where[best]) >= spacing).any(axis=1)
     return where[chosen]
 
 
