@@ -54,9 +54,11 @@ def watched(base: Path, before: Before) -> Iterator[list[tuple[str, str]]]:
             limit = noted(kind, path_of(fd))
             if limit is None:
                 return real[kind](fd, data, *rest)
-            whole = b"".join(bytes(memoryview(part)) for part in data) if rest and (
-                kind == "pwritev"
-            ) else bytes(memoryview(data))
+            whole = (
+                b"".join(bytes(memoryview(part)) for part in data)
+                if rest and (kind == "pwritev")
+                else bytes(memoryview(data))
+            )
             if not rest:
                 return real["write"](fd, whole[:limit])
             return real["pwrite"](fd, whole[:limit], *rest)

@@ -52,9 +52,7 @@ def events_hold(path: Path, said: Said) -> None:
     announced = dict(said.of("event"))
     if not announced:
         return
-    newest = {
-        row["index"]: row["seq_num"] for kind, row in Journal.read(path) if kind == "row"
-    }
+    newest = {row["index"]: row["seq_num"] for kind, row in Journal.read(path) if kind == "row"}
     seq_nums = zarr.open_array(str(path / "primary" / "seq_num"), mode="r")[...].reshape(-1)  # pyright: ignore
     for flat, number in announced.items():
         assert seq_nums[flat] == newest[flat] >= number

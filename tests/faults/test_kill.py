@@ -96,7 +96,9 @@ def a_crashed_store(tmp_path: Path, scan: Scan) -> tuple[Path, object]:
     probe = tmp_path / "probe.zarr"
     (made,) = run(writes, scan, str(probe)).of("published")[0]
     publishing = next(
-        n for n, (kind, path) in enumerate(made) if kind in ("fsync", "ftruncate") and ".zarr/" in path
+        n
+        for n, (kind, path) in enumerate(made)
+        if kind in ("fsync", "ftruncate") and ".zarr/" in path
     )
     said = run(writes, scan, str(original), number=publishing)
     removed(probe)

@@ -73,6 +73,14 @@ def test_hostile_documents_make_harmless_names(hostile: Any) -> None:
     assert name.isprintable()
 
 
+def test_a_durability_travels_by_name_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "storage.yaml"
+    path.write_text("base_uri: file:///data\ndurability: flush-100-frames\n")
+    assert StorageConfig.from_yaml(path).durability == "flush-100-frames"
+    with pytest.raises(ValueError, match=r"durability 'flush-often' is none of .*flush-X-s"):
+        StorageConfig(base_uri="file:///data", durability="flush-often")
+
+
 def test_a_config_and_options_are_not_mixed() -> None:
     config = StorageConfig(base_uri="file:///data")
     with pytest.raises(ValueError, match="not both"):

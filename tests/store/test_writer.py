@@ -189,7 +189,10 @@ def test_a_read_only_directory_is_named(path: Path, monkeypatch: pytest.MonkeyPa
         ({"codec": "gzip"}, '\'gzip\' is not a codec; choose one of "none", "lz4"'),
         ({"codec": "zstd-40"}, "zstd levels go from 1 to 22"),
         ({"layout": "pixels"}, "'pixels' is none of 'frames'"),
-        ({"durability": "always"}, "'always' is none of 'page', 'flush'"),
+        ({"durability": "always"}, 'durability \'always\' is none of "page" .*"flush-N-frames"'),
+        ({"durability": "flush-0-frames"}, "'flush-0-frames' is none of"),
+        ({"durability": "flush-0.0-s"}, "'flush-0.0-s' is none of"),
+        ({"durability": None}, "None is none of"),
     ],
 )
 def test_options_that_do_not_exist_are_refused(

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bluesky_zarr.store import store_path
 from bluesky_zarr.store._codecs import compressor_configuration
+from bluesky_zarr.store._durability import flush_of
 
 __all__ = ["StorageConfig"]
 
@@ -55,9 +56,10 @@ class StorageConfig(BaseSettings):
         default="blosc-zstd-1",
         description='"none", "lz4", "zstd-N", "blosc-lz4-N" or "blosc-zstd-N"',
     )
-    durability: Literal["page", "flush"] = Field(
+    durability: str = Field(
         default="page",
-        description="When bytes are forced to disk: at publication, or about once a second as well",
+        description='When frames are forced to disk: "page" (at close_run and publication), '
+        '"flush" (every second as well), "flush-N-frames" or "flush-X-s"',
     )
     publication: Literal["stop", "manual"] = Field(
         default="stop", description="Publish a store on its run's stop document, or by hand"
@@ -73,6 +75,12 @@ class StorageConfig(BaseSettings):
     @classmethod
     def _check_codec(cls, value: str) -> str:
         compressor_configuration(value, 2)
+        return value
+
+    @field_validator("durability")
+    @classmethod
+    def _check_durability(cls, value: str) -> str:
+        flush_of(value)
         return value
 
     @field_validator("naming")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bluesky_zarr.store._codecs import checksum, checksum_bytes, checksum_so_far
 from bluesky_zarr.store._layout import Layout
 from bluesky_zarr.store._open_shards import OpenShards, Place
 from bluesky_zarr.store._progress import Progress
@@ -23,18 +23,66 @@ from bluesky_zarr.store._shard import (
     head_bytes,
 )
 from bluesky_zarr.store._slots import Slots, slots_bytes
-from bluesky_zarr.store._tiles import Chunk, Tiles
+from bluesky_zarr.store._tiles import Tiles
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+PIECE_BYTES = 512 * 2**10
+"""How much of a frame is checksummed and written at a time."""
 
 _Extents = list[tuple[int, int]]
 _NOTHING = (MISSING, MISSING)
 
 
+class _Pieces:
+    """Appends bytes to a file at an offset, as they come, a piece at a time.
+
+    The kernel lets one write into a file at a time: while one worker writes a piece, another one
+    checksums its next, and that is then still in the processor's cache when it is written. An index
+    entry waits for a piece of another frame at most. Pieces end at multiples of their size in the
+    file: the page cache then gets memory in large units for each.
+    """
+
+    def __init__(self, file: ShardFile, offset: int) -> None:
+        self._file = file
+        self._offset = offset
+        self._waiting: list[Buffer] = []
+        self._nbytes = 0
+
+    def add(self, *buffers: bytes | memoryview) -> None:
+        self._waiting += buffers
+        self._nbytes += sum(map(len, buffers))
+
+    def add_with_checksum(self, data: memoryview) -> None:
+        value = start = 0
+        if data.nbytes <= 2 * PIECE_BYTES:
+            self.add(data, checksum(data))
+            return
+        while start < data.nbytes:
+            until = PIECE_BYTES - (self._offset + self._nbytes) % PIECE_BYTES
+            if until < PIECE_BYTES // 4:
+                until += PIECE_BYTES
+            piece = data[start : start + until]
+            start += until
+            value = checksum_so_far(piece, value)
+            self._waiting.append(piece)
+            self._nbytes += piece.nbytes
+            if piece.nbytes == until:
+                self.flush()
+        self.add(checksum_bytes(value))
+
+    def flush(self) -> None:
+        if self._waiting:
+            self._file.write(self._waiting, self._offset)
+            self._offset += self._nbytes
+            self._waiting = []
+            self._nbytes = 0
+
+
 class FrameFiles:
-    """The shard files beneath `node`, the directory of an array of frames. Safe from several
-    threads.
+    """The shard files beneath `node`, the directory of an array of frames of `store`. Safe from
+    several threads.
 
     Positions are C-order numbers of the scan's cells. Of two frames for one position the one with
     the higher write number is what the index points at, whichever is stored last. `dead_bytes`
@@ -43,6 +91,7 @@ class FrameFiles:
 
     def __init__(
         self,
+        store: Path,
         node: Path,
         *,
         scan_shape: tuple[int, ...],
@@ -56,6 +105,8 @@ class FrameFiles:
         self.dead_bytes = 0
         #: How many positions along the fastest scan dim a chunk spans.
         self.group = layout.inner[len(scan_shape) - 1]
+        #: Whether the bytes of a frame are stored as they are.
+        self.plain = codec == "none"
         self.progress = progress
         self._array_id = array_id
 
@@ -84,6 +135,7 @@ class FrameFiles:
         entries = math.prod(layout.grid)
         record_bytes = self._lead + HEAD_BYTES + self._tiles.nbytes + 4
         self._shards = OpenShards(
+            store,
             node,
             entries=entries,
             expected_bytes=entries * (ENTRY_BYTES + record_bytes),
@@ -127,51 +179,45 @@ class FrameFiles:
         OSError
             The disk refused.
         """
-        encoded = [self._tiles.encode(frame, part) for part in self._tiles.parts]
-        places = self._places(flat)
-        files = self._shards.acquire(places)
-        try:
-            with contextlib.ExitStack() as turns:
-                # The kernel lets one write into a file at a time. An entry that had to wait for the
-                # bytes of the next frame would keep its worker from checksumming the one after, so
-                # bytes and entry go out in one turn. All take the files in the same order.
-                for file in files:
-                    turns.enter_context(file.turn)
+        with self._tiles.encoded(frame) as encoded:
+            places = self._places(flat)
+            files = self._shards.acquire(places)
+            try:
                 extents = [
                     self._append(file, place, tiles, number, time, slots)
                     for file, place, tiles in zip(files, places, encoded, strict=True)
                 ]
                 self._enter(files, places, extents, flat, number, ranges)
-        finally:
-            self._shards.release(places)
+            finally:
+                self._shards.release(places)
 
     def _append(
         self,
         file: ShardFile,
         place: Place,
-        tiles: list[Chunk | None],
+        tiles: Sequence[memoryview | None],
         number: int,
         time: float,
         slots: Slots | None,
     ) -> _Extents:
         fixed = self._lead + HEAD_BYTES + 4
-        total = sum(fixed + tile[0].nbytes for tile in tiles if tile is not None)
+        total = sum(fixed + tile.nbytes for tile in tiles if tile is not None)
         table = () if slots is None else (slots.pack(),)
-        begin = offset = file.reserve(total)
-        buffers: list[Buffer] = []
+        offset = file.reserve(total)
+        log = _Pieces(file, offset)
         extents: _Extents = []
         for index, tile in enumerate(tiles, place.first):
             if tile is None:
                 extents.append(_NOTHING)
                 continue
-            encoded, crc = tile
             offset += self._lead + HEAD_BYTES
-            nbytes = encoded.nbytes + 4
+            nbytes = tile.nbytes + 4
             head = head_bytes(self._array_id, place.number, index, number, time, nbytes)
-            buffers += (*table, head, encoded, crc)
+            log.add(*table, head)
+            log.add_with_checksum(tile)
             extents.append((offset, nbytes))
             offset += nbytes
-        file.write(buffers, begin)
+        log.flush()
         return extents
 
     def _enter(

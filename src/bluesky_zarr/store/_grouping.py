@@ -41,7 +41,7 @@ class Block:
 
 
 class Grouping:
-    """Collects the frames of one array.
+    """Collects the frames of one array; `byte_wise`, if their bytes are those that are stored.
 
     `take` gives a block to write into, `store` hands one over, `load` waits for those handed over
     and gives what is stored of a chunk (see `FrameFiles.load`).
@@ -55,6 +55,7 @@ class Grouping:
         seconds: float,
         capacity: int,
         fill_value: float,
+        byte_wise: bool,
         take: Callable[[], np.ndarray],
         store: Callable[[Block], None],
         load: Callable[..., tuple[np.ndarray, Slots] | None],
@@ -78,6 +79,11 @@ class Grouping:
         self._first = self._stop = self._new = self._wanted = 0
         self._chunk = 0
         self._block: Any = None  # an array, while a block is open
+        # numpy lets go of the interpreter for each copy; the workers that wait for it then wake up,
+        # nearly always too late, and cost more than the copy. Copies of plain bytes do not.
+        self._byte_wise = byte_wise
+        self._bytes: memoryview | None = None
+        self._frame_bytes = 0
         self._slots = Slots.empty(group)
         self._times: Any = self._slots.times.data  # single elements cost a third of an array's
         self._fresh = bytearray(group)
@@ -106,7 +112,11 @@ class Grouping:
             if self._fresh[slot]:
                 # Each version of a frame is to be found in some record, as those of large ones are.
                 self.flush()
-            self._block[slot] = frame
+            if self._bytes is not None and frame.flags.c_contiguous:
+                start = slot * self._frame_bytes
+                self._bytes[start : start + self._frame_bytes] = frame.data.cast("B")
+            else:
+                self._block[slot] = frame
             self._fresh[slot] = 1
             self._times[slot] = _time.time() if time is None else time
             self._last = flat
@@ -234,12 +244,15 @@ class Grouping:
         else:
             self._block, self._slots = found
         self._times = self._slots.times.data
+        if self._byte_wise:
+            self._bytes = self._block.reshape(-1).view(np.uint8).data
+            self._frame_bytes = self._block[0].nbytes
         self._first = flat - inside
         self._stop = self._first + size
         self._count_wanted()
 
     def _shut(self) -> None:
-        self._block = None
+        self._block = self._bytes = None
         self._first = self._stop = self._wanted = self._new = self._ahead = 0
         self._fresh[:] = bytes(self._group)
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bluesky_zarr.store._files import fsync_dir
+from bluesky_zarr.store._files import fsync_dir, fsync_path
+from bluesky_zarr.store._metadata import DOCUMENT
 from bluesky_zarr.store._shard import ShardFile
 
 MAX_OPEN_SHARDS = 16
@@ -30,23 +31,28 @@ class Place(NamedTuple):
 
 
 class _Open:
-    __slots__ = ("file", "users")
+    __slots__ = ("file", "place", "users")
 
-    def __init__(self, file: ShardFile) -> None:
+    def __init__(self, file: ShardFile, place: Place) -> None:
         self.file = file
+        self.place = place
         self.users = 0
 
 
 class OpenShards:
-    """The shard files beneath `node`, made and opened when they are needed. Safe from several
-    threads.
+    """The shard files beneath `node`, an array of `store`, made and opened when they are needed.
+    Safe from several threads.
 
     Each has `entries` inner chunks with `lead` bytes before the head of each, and becomes about
     `expected_bytes` long.
     """
 
-    def __init__(self, node: Path, *, entries: int, expected_bytes: int, lead: int) -> None:
+    def __init__(
+        self, store: Path, node: Path, *, entries: int, expected_bytes: int, lead: int
+    ) -> None:
+        self._store = store
         self._node = node
+        self._named = False
         self._entries = entries
         self._expected_bytes = expected_bytes
         self._lead = lead
@@ -72,7 +78,7 @@ class OpenShards:
                 if shard is None:
                     self._close_idle()
                     try:
-                        shard = _Open(self._open_file(place.coordinates))
+                        shard = _Open(self._open_file(place.coordinates), place)
                     except BaseException:
                         for done in places[: len(files)]:
                             self._open[done.number].users -= 1
@@ -112,12 +118,22 @@ class OpenShards:
         """
         with self._lock:
             unsynced, self._unsynced = self._unsynced, {}
+            # What is being stored may be readable already.
+            unsynced |= {n: shard.place for n, shard in self._open.items() if shard.users}
         directories: set[Path] = set()
         for place in unsynced.values():
             with self.using([place], written=False) as (file,):
                 file.sync()
-            parents = itertools.takewhile(lambda path: path != self._node.parent, file.path.parents)
+            parents = itertools.takewhile(lambda path: path != self._node, file.path.parents)
             directories.update(parents)
+        if unsynced and not self._named:
+            # The way to the first shard: the documents and the names of the array and its groups.
+            for node in (self._node, *self._node.parents):
+                directories.add(node)
+                if node == self._store.parent:
+                    break
+                fsync_path(node / DOCUMENT)
+            self._named = True
         for directory in directories:
             fsync_dir(directory)
 

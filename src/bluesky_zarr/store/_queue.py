@@ -52,12 +52,6 @@ class FrameQueue:
             self._pending += 1
         return number
 
-    def add(self) -> None:
-        """Count one more block, without waiting for room."""
-        with self._turn:
-            self._in_flight += self._block_bytes
-            self._pending += 1
-
     def leave(self) -> None:
         """What entered is done with."""
         with self._turn:

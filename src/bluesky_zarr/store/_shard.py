@@ -175,8 +175,6 @@ class ShardFile:
         self._reserved_until = 0
         self._preallocates = True
         self._lock = threading.Lock()
-        self.turn = threading.Lock()
-        """Held over a chunk's bytes and its entry by who writes them; see `FrameFiles.store`."""
 
     @staticmethod
     def create(path: Path, entries: int) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bluesky_zarr.store._durability import Flusher, flush_of
 from bluesky_zarr.store._failure import Failure
 from bluesky_zarr.store._frames import FrameFiles
 from bluesky_zarr.store._grouping import Block, Grouping
@@ -33,9 +34,10 @@ from bluesky_zarr.store._source_info import SourceInfo
 _logger = logging.getLogger(__name__)
 
 INLINE_BYTES = 64 * 2**10
-"""Frames up to this size are stored on the caller's thread."""
-SYNC_SECONDS = 1.0
-"""How often, at most, the data goes to disk with durability "flush"."""
+"""Frames up to this size are stored on the caller's thread, and so are blocks of small frames that
+no codec works on: handing them over takes longer, as whoever fetches them has to wait for the
+interpreter, which the caller is busy with.
+"""
 
 
 class FrameSink:
@@ -75,14 +77,13 @@ class FrameSink:
         self.notify: Callable[[int], None] | None = None
 
         self._files = files
-        self._durability = durability
         self._positions = Positions(source, scan_shape, capacity)
         self._dtype = np.dtype(source.dtype)
         self._stored_dtype = self._dtype.newbyteorder("<")
         self._frame_shape = source.shape
         frame_bytes = math.prod(source.shape) * self._dtype.itemsize
         slots = (files.group,) if files.group > 1 else ()
-        self._inline = not slots and frame_bytes <= INLINE_BYTES
+        self._inline = files.plain if slots else frame_bytes <= INLINE_BYTES
         # Blocks of frames are copies in any case.
         self._queue = FrameQueue(
             slots + source.shape, self._stored_dtype, always_copied=bool(slots)
@@ -104,7 +105,9 @@ class FrameSink:
         self._last = -1
         self._closed = False
         self._closing = threading.Lock()
-        self._synced = _time.monotonic()
+        self._syncing = threading.Lock()
+        flush = flush_of(durability)
+        self._flusher = Flusher(flush, self.sync) if flush is not None else None
         self._grouping: Grouping | None = None
         if slots:
             self._grouping = Grouping(
@@ -113,6 +116,9 @@ class FrameSink:
                 seconds=group_seconds,
                 capacity=capacity,
                 fill_value=math.nan if self._dtype.kind == "f" else 0,
+                byte_wise=bool(source.shape)
+                and self._dtype == self._stored_dtype
+                and self._dtype.char in "?bBhHiIlLqQefd",
                 take=self._queue.buffer,
                 store=self._store_block,
                 load=self._load_block,
@@ -197,13 +203,14 @@ class FrameSink:
         """
         if self._failure.error is not None or self._closed:
             self._check_open()
-        array = frame if isinstance(frame, np.ndarray) else np.asarray(frame)
+        array: Any = frame if isinstance(frame, np.ndarray | np.generic) else np.asarray(frame)
         dtype = array.dtype
         # Nearly always it is the very same object, and comparing takes a tenth of a microsecond.
         if array.shape != self._frame_shape or (dtype is not self._dtype and dtype != self._dtype):
             raise self._misfit(array)
         if self._grouping is not None:
             return self._grouping.write(array, index, time)
+        array = np.asarray(array)
         positions = self._positions
         with self._placing:
             # Taken at once, so that no other thread is given the same place.
@@ -344,9 +351,11 @@ class FrameSink:
         OSError
             The disk refused, now or earlier. What a power cut would take is then unknown.
         """
-        self._failure.check()
-        with self._failure:
-            self._files.sync()
+        # Who finds nothing left to do may have to wait for who is doing it, and hears if it fails.
+        with self._syncing:
+            self._failure.check()
+            with self._failure:
+                self._files.sync()
 
     def close(self) -> None:
         """Drain, write the counts, close the files, and trim a growing array to its last frame
@@ -369,7 +378,8 @@ class FrameSink:
             self._closed = True
             self._queue.wait()
             last_steps = [self._files.progress.flush]
-            if self._durability == "flush":
+            if self._flusher is not None:
+                self._flusher.close()
                 last_steps.append(self._files.sync)
             if self._growth is not None:
                 last_steps.append(self._growth.trim)
@@ -390,10 +400,17 @@ class FrameSink:
             with self._failure:
                 growth.make_room(block.last)
         number = self._queue.enter(self._check_open)
-        arguments = (block.array, block.array, block.chunk, number, _time.time())
-        self._queue.submit(
-            functools.partial(self._store, *arguments, slots=block.slots, ranges=block.ranges)
+        store = functools.partial(
+            self._store,
+            *(block.array, block.array, block.chunk, number, _time.time()),
+            slots=block.slots,
+            ranges=block.ranges,
         )
+        if self._inline:
+            store()
+            self._failure.check()
+        else:
+            self._queue.submit(store)
 
     def _load_block(self, *arguments: int) -> tuple[np.ndarray, Slots] | None:
         self._queue.wait()
@@ -420,17 +437,8 @@ class FrameSink:
                 self.notify(self.completed)
             except Exception:
                 _logger.exception("the notify callback of the sink of %r failed", self.key)
-        if self._durability == "flush" and _time.monotonic() - self._synced > SYNC_SECONDS:
-            self._synced = _time.monotonic()
-            self._queue.add()
-            self._queue.submit(self._sync_behind)
-        self._queue.leave()
-
-    def _sync_behind(self) -> None:
-        try:
-            self._files.sync()
-        except BaseException as error:
-            self._failure.keep(error)
+        if self._flusher is not None:
+            self._flusher.stored(self.completed)
         self._queue.leave()
 
     # ------------------------------------------------------------------ errors

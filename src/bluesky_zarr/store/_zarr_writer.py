@@ -15,6 +15,7 @@ from bluesky_zarr.store import _publish
 from bluesky_zarr.store._arrays import ArrayWriter
 from bluesky_zarr.store._blocks import array_of_blocks
 from bluesky_zarr.store._codecs import BLOSC_MAX_BYTES, compressor_configuration
+from bluesky_zarr.store._durability import flush_of
 from bluesky_zarr.store._frames import FrameFiles
 from bluesky_zarr.store._identity import process_identity
 from bluesky_zarr.store._layout import Layout, choose_layout, warn_about
@@ -29,8 +30,6 @@ from bluesky_zarr.store._root import StoreRoot
 from bluesky_zarr.store._sink import FrameSink
 from bluesky_zarr.store._source_info import SourceInfo
 from bluesky_zarr.store._writer import Writer
-
-DURABILITIES = ("page", "flush")
 
 
 class ZarrWriter(Writer):
@@ -51,7 +50,8 @@ class ZarrWriter(Writer):
         "frames", "series", "balanced" (see `choose_layout`), or a `Layout` over all dims.
     durability
         "page" leaves it to the system when data goes to disk before publication;
-        "flush" makes it do so about once a second.
+        "flush" makes it do so once a second, "flush-0.5-s" every half a second, "flush-100-frames"
+        after every 100 frames of a source. No `write` waits for that. Publication always does it.
     group_seconds
         How long, at most, a small frame of a flown source waits for others before it
         becomes readable.
@@ -90,10 +90,7 @@ class ZarrWriter(Writer):
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
         compressor_configuration(codec, 1)
-        if durability not in DURABILITIES:
-            raise ValueError(
-                f"durability {durability!r} is none of {', '.join(map(repr, DURABILITIES))}"
-            )
+        flush_of(durability)
         if isinstance(layout, str):
             choose_layout((1,), ("event",), "u1", layout, frame_ndim=0)
         self.path = store_path(store_uri)
@@ -214,6 +211,7 @@ class ZarrWriter(Writer):
             length = lengthen((self.path / key).parent, length)
         progress = Progress(self.path / counts_key(key), scan_shape, chunk)
         files = FrameFiles(
+            self.path,
             self.path / key,
             scan_shape=scan_shape,
             frame_shape=source.shape,
