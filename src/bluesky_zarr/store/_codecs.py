@@ -125,7 +125,8 @@ class Encoder:
     def __call__(self, data: Buffer, out: memoryview | None = None) -> memoryview:
         """Encode; the result is good as long as `data` and `out` stay what they are.
 
-        `out` is writable and at least `overhead` bytes longer than `data`; new memory, if not given.
+        `out` is writable and at least `overhead` bytes longer than `data`; new memory, if not
+        given.
         """
         if out is None and self.overhead:
             out = np.empty(memoryview(data).nbytes + self.overhead, np.uint8).data
