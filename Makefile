@@ -13,7 +13,7 @@ inputs := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint format types doctest docs bench clean
+.PHONY: help demo test test-slow lint format types doctest docs pictures bench clean
 
 help: ## this text
 	@echo "make TARGET [ARGS=...] [VENV=.venv] [PYTHON=python3.x]"
@@ -64,14 +64,26 @@ types: $(VENV)/.dev ## type check
 	$(bin)/pyright --pythonpath $(python)
 
 doctest: $(VENV)/.test ## the examples in docstrings and pages
-	$(python) -m pytest --doctest-modules --doctest-glob='*.md' src docs README.md $(ARGS)
+	$(python) -m pytest --doctest-modules --doctest-glob='*.md' --ignore-glob='docs/*.py' \
+	    src docs README.md CONTRIBUTING.md $(ARGS)
 
-docs: doctest ## for now: the examples in the pages
+$(VENV)/.docs: $(inputs) | $(bin)/activate
+	@echo "Installing bluesky-zarr[docs] in $(VENV); this takes a minute or two, once"
+	@$(pip) --editable '.[docs]'
+	@touch $(VENV)/.demo $@
+
+docs: $(VENV)/.docs ## the site, in docs/_build
+	$(python) -m sphinx -W --keep-going --quiet -b html docs docs/_build $(ARGS)
 
 $(VENV)/.bench: $(inputs) | $(bin)/activate
 	@echo "Installing bluesky-zarr[bench] in $(VENV); this takes a minute or two, once"
 	@$(pip) --editable '.[bench]'
 	@touch $(VENV)/.demo $(VENV)/.test $@
+
+pictures: $(VENV)/.demo ## the pictures of the pages, anew
+	@set -e; for file in $(filter-out %/common.py,$(wildcard docs/pictures/*.py)); do \
+	    echo "== $$file"; $(python) $$file; \
+	done
 
 bench: $(VENV)/.bench ## the benchmarks, at their small sizes
 	@set -e; for file in $(wildcard benchmarks/*.py); do \
@@ -79,5 +91,5 @@ bench: $(VENV)/.bench ## the benchmarks, at their small sizes
 	done
 
 clean: ## remove the environment, caches and builds
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests devices plans benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -48,9 +48,9 @@ class FrameSource(ABC):
     """Set by the device; call it once with each frame."""
 
     deliver_many: Callable[[np.ndarray], None] = staticmethod(_not_connected)
-    """Set by the device; call it with several frames of a flown row that follow one another, of
-    shape (n, *a frame's), where they come together: small frames cost a tenth of what they do one
-    by one. They are copied."""
+    """Set by the device; call it with several frames of a flown row that follow one another, n
+    frames as (n, ...), where they come together: small frames cost a tenth of what they do one by
+    one. They are copied."""
 
     fail: Callable[[BaseException], None] = staticmethod(_not_connected)
     """Set by the device; call it when no frame will come, and the point fails at once with this
