@@ -15,8 +15,8 @@ from ._models import Floats, Model
 __all__ = ["ENOUGH", "Solution", "solve", "solved"]
 
 
-#: Where a fit ends: no parameter is then off by more than a twentieth of its error.
-ENOUGH = 0.0025
+#: Where a fit ends: no parameter is then off by more than a fiftieth of its error.
+ENOUGH = 0.0004
 #: The weights of so many steps are those of the model; where it does not describe the readings,
 #: these may swing, and settle when they change by less and less.
 _FREELY = 3

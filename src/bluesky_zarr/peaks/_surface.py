@@ -11,7 +11,7 @@ import numpy as np
 
 from ._models import Floats
 from ._noise import Noise
-from ._solve import solve
+from ._solve import ENOUGH, solve
 
 __all__ = ["Surface", "SurfaceFit", "fit_surface"]
 
@@ -272,6 +272,7 @@ def fit_surface(
     spread: Floats | None = None,
     sigma: Floats | None = None,
     rounds: int = 20,
+    enough: float = ENOUGH,
 ) -> SurfaceFit:
     """Fit a surface by least squares, weights from the model.
 
@@ -288,8 +289,8 @@ def fit_surface(
     expected, spread
         What is known of the parameters beforehand and how well; `spread` is infinite where nothing
         is. They keep the fit of a few points from running away.
-    rounds
-        At most so many steps are made.
+    rounds, enough
+        At most so many steps are made, and none that promises less, as `solve` has it.
     """
     n = len(values)
     held = np.empty(0, dtype=np.intp)
@@ -310,6 +311,7 @@ def fit_surface(
         limits[1].tolist(),
         variance,
         rounds=rounds,
+        enough=enough,
     )
     residuals = (values - solution.curve[:n]) / np.sqrt(solution.variance[:n])
     return SurfaceFit(

@@ -61,7 +61,7 @@ def _simplify(known: Explanation, spots: list[Spot]) -> None:
             spot.like(shape=shape, fwhm=spot.fwhm * _ALIKE[shape] / _ALIKE[spot.shape])
             for spot in peaks
         ]
-        trial = known.fit_group(alike, slice(0, known.x.size), rounds=_ROUNDS, enough=_ROUGHLY)
+        trial = known.fit_group(alike, slice(0, known.x.size), rounds=_ROUNDS)
         free = known.x.size - trial.model.size
         if free > 1 and trial.solution.chi_squared < free + 2 * math.sqrt(2 * free):
             for k, spot in enumerate(peaks):

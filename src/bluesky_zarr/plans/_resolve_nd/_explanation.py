@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float64]
 #: What is known of a peak before it is measured, and how well: the logarithm of its FWHM, and that
 #: it is upright and a Gaussian.
 _WIDTH, _WIDTH_SPREAD, _FORM_SPREAD = math.log(1.25), 0.7, 0.3
+#: Where a fit ends: no parameter is then off by more than a twentieth of its error.
+_ENOUGH = 0.0025
 
 
 class Explanation:
@@ -148,6 +150,7 @@ class Explanation:
             limits,
             expected=expected,
             spread=spread,
+            enough=_ENOUGH,
         )
 
     def _clusters(self) -> list[list[Spot]]:
