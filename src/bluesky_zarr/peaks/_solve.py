@@ -187,10 +187,9 @@ def solved(matrix: Floats, right: Floats) -> Floats:
     diagonal = matrix.ravel()[:: right.size + 1]
     diagonal *= 1.0 + 1e-12
     diagonal += _TINY
-    solution: Floats
     _, solution, failed = _posv()(matrix, right)
     if failed:
-        solution = np.linalg.lstsq(matrix, right, rcond=None)[0]
+        return np.asarray(np.linalg.lstsq(matrix, right, rcond=None)[0], dtype=np.float64)
     return solution
 
 
