@@ -276,6 +276,28 @@ class ScanGeometry:
         cell = self.position(k)
         return sum(i * stride for i, (stride, _, _) in zip(cell, self._strides, strict=True))
 
+    def turn(self, flat: int) -> int:
+        """Return which point in order of acquisition fills a cell: the inverse of `flat`.
+
+        >>> from scanspec.specs import Linspace
+        >>> geometry = ScanGeometry.from_spec(Linspace("y", 0, 1, 2) * ~Linspace("x", 0, 1, 3))
+        >>> [geometry.turn(flat) for flat in range(6)]
+        [0, 1, 2, 5, 4, 3]
+
+        Raises:
+            IndexError: As in `position`.
+
+        """
+        flat = self._checked(flat)
+        if self.growing:
+            return flat
+        k = 0
+        for stride, size, snaked in self._strides:
+            index, flat = divmod(flat, stride)
+            # A snaked dim runs backwards on every odd iteration, and k so far is how many it had.
+            k = k * size + (size - 1 - index if snaked and k % 2 else index)
+        return k
+
     def setpoints(self, k: int) -> dict[str, float]:
         """Return what the axes are commanded to at the k-th point, in the units of each axis.
 

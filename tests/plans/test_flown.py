@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from bluesky.run_engine import RunEngine
 from bluesky.utils import Msg, RunEngineInterrupted
 from event_model import DocumentNames, schema_validators
@@ -18,6 +19,7 @@ import bluesky_zarr as bz
 from bluesky_zarr.plans import nested_scan
 from bluesky_zarr.store import validate
 from tests.fakes import Diode, PositionCamera, code_of, frame_of, instant_motor
+from tests.pausing import messages_of, pausing, run_through
 
 SHAPE = (3, 4)
 
@@ -52,6 +54,19 @@ def lab(RE: RunEngine, storage: bz.Storage) -> SimpleNamespace:
     return SimpleNamespace(
         RE=RE, storage=storage, y=y, x=x, cam=cam, other=other, diode=diode, cams=[cam, other]
     )
+
+
+def stored_frames(camera: PositionCamera) -> list[np.ndarray]:
+    """The frames of a camera that were not refused; more as they come."""
+    frames: list[np.ndarray] = []
+    deliver = camera.source.deliver
+
+    def noted(frame: np.ndarray) -> None:
+        deliver(frame)
+        frames.append(frame)
+
+    camera.source.deliver = noted
+    return frames
 
 
 def snaked(lab: SimpleNamespace, **options: Any) -> Any:
@@ -130,6 +145,80 @@ def test_a_pause_in_a_flown_line_repeats_it(
         lab.RE(pausing(snaked(lab)))
     lab.RE.resume()
     check(lab)
+
+
+def test_a_pause_before_any_message_of_a_flown_scan(
+    lab: SimpleNamespace, docs: list[tuple[str, Any]]
+) -> None:
+    def plan() -> Any:
+        spec = Linspace(lab.y, 0, 1, 2) * ~Linspace(lab.x, 10, 14, 5)
+        return nested_scan(lab.cams, spec, fly=True, exposure=0.01)
+
+    stored = {cam.name: stored_frames(cam) for cam in lab.cams}
+    total, opened = messages_of(lab, plan())
+    target: list[set[int]] = [set()]
+    lab.RE.preprocessors.append(lambda plan: pausing(plan, target[0], [0]))
+    for n in range(opened + 1, total):
+        docs.clear()
+        target[0] = {n}
+        for frames in stored.values():
+            frames.clear()
+        assert run_through(lab.RE, plan()) == 1, n
+        path = lab.storage.last_path
+        data = bz.open(path)["primary"].to_dataset()
+        assert bz.open(path).attrs["status"] == "complete"
+        assert zarr.open_array(path, path="primary/cam").chunks == (1, 5, *SHAPE)
+        for cam, offset in ((lab.cam, 0), (lab.other, 1000)):
+            for row, numbers in enumerate(([0, 1, 2, 3, 4], [4, 3, 2, 1, 0])):
+                expected = [code_of([row]) + number + offset for number in numbers]
+                assert data[cam.name].values[row, :, 0, 0].tolist() == expected, n
+            written = data[f"{cam.name}_written"].values
+            assert (written >= 1).all()
+            assert written.sum() == len(stored[cam.name]), n
+        resources = {d["uid"] for name, d in docs if name == "stream_resource"}
+        assert len(resources) == 2
+        cells = {
+            (d["stream_resource"], k)
+            for name, d in docs
+            if name == "stream_datum"
+            for k in range(d["indices"]["start"], d["indices"]["stop"])
+        }
+        assert cells == {(uid, k) for uid in resources for k in range(10)}
+
+
+@pytest.mark.parametrize("end", ["resume", "abort", "stop", "halt"])
+def test_a_line_that_is_interrupted_keeps_exactly_what_was_measured(
+    lab: SimpleNamespace, end: str
+) -> None:
+    stored = {cam.name: stored_frames(cam) for cam in lab.cams}
+    for cam in lab.cams:
+        cam.exposure = 0.005
+    asked: list[bool] = []
+
+    def pause(msg: Msg) -> None:
+        if msg.command == "complete" and not asked:
+            asked.append(True)
+            lab.RE.loop.call_later(
+                0.1, lambda: lab.RE.loop.create_task(lab.RE._request_pause_coro(False))
+            )
+
+    lab.RE.msg_hook = pause
+    plan = nested_scan(lab.cams, Linspace(lab.x, 0, 59, 60), fly=True, exposure=0.005)
+    with pytest.raises(RunEngineInterrupted):
+        lab.RE(plan)
+    assert 0 < len(stored["cam"]) < 60
+    getattr(lab.RE, end)()
+    lab.RE.msg_hook = None
+    assert validate(lab.storage.last_path, deep=True)
+    data = bz.open(lab.storage.last_path)["primary"].to_dataset()
+    for cam, offset in ((lab.cam, 0), (lab.other, 1000)):
+        written = data[f"{cam.name}_written"].values
+        taken = sum(written > 0)
+        assert written.sum() == len(stored[cam.name])
+        assert written.tolist() == sorted(written, reverse=True)
+        assert taken == 60 if end == "resume" else taken < 60
+        codes = data[cam.name].values[:, 0, 0].tolist()
+        assert codes == [1 + offset + k if k < taken else 0 for k in range(60)]
 
 
 @pytest.mark.parametrize(

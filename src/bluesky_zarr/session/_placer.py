@@ -395,19 +395,38 @@ class _Placing:
 
     def _collect(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)
-        stream = msg.kwargs.get("name")
-        if run is None or stream is None:
+        if run is None:
             return (yield msg)
-        for device in (msg.obj, *msg.args):
-            flown = run.flying.get(device)
-            if flown is not None and flown.stream != stream:
+        flying = {d: run.flying[d] for d in (msg.obj, *msg.args) if d in run.flying}
+        # Without a name it is the stream that was declared for these devices.
+        stream = msg.kwargs.get("name") or next((p.stream for p in flying.values()), None)
+        if stream is None:
+            return (yield msg)
+        for device, flown in flying.items():
+            if flown.stream != stream:
                 raise PlacementError(
                     f"Frames of '{device.name}' that were flown into stream '{flown.stream}' are "
                     f"collected into stream '{stream}'. Say before prepare where they belong: "
                     f"yield from bluesky_zarr.plans.place('{stream}', index), index from 0."
                 )
-        reply = yield msg
-        for device in run.flying.keys() & {msg.obj, *msg.args}:
+        reply = yield from self._collected(msg)
+        for device in flying:
             end = device.flown_to(run.recorder.run_uid, stream)
             run.counts[stream] = max(run.counts.get(stream, 0), end or 0)
         return reply
+
+    def _collected(self, msg: Msg) -> Generator[Msg, Any, Any]:
+        """Collect all that can be read now.
+
+        A StreamDatum is one range of positions, and one collect takes one from each device: frames
+        of several rows that turn round, or of which one is not beside the next, need as many.
+        """
+        devices = [d for d in dict.fromkeys((msg.obj, *msg.args)) if d in self._devices]
+        target = min((device.readable for device in devices), default=0)
+        while True:
+            before = [device.collected for device in devices]
+            reply = yield msg
+            after = [device.collected for device in devices]
+            if before == after or min(after) >= target:
+                return reply
+            msg = msg._replace()  # a new one: preprocessors let what they have seen pass

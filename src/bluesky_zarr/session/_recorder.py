@@ -245,27 +245,19 @@ class RunRecorder:
         for event in unpack_event_page(doc):
             self.event(event, cursor)
 
-    def stream_datum(self, doc: Mapping[str, Any], cursor: Cursor) -> None:
+    def stream_datum(self, doc: Mapping[str, Any]) -> None:
         """Note when flown frames came: no event says so."""
         stream = self._streams[doc["descriptor"]]
         if stream not in self._flown:
             return
         now = time.time()
         cells = range(doc["indices"]["start"], doc["indices"]["stop"])
-        if self._flown_backwards(stream, cells, cursor):
-            cells = reversed(cells)
+        # A document names its positions upwards only.
+        turn = self.places(stream).geometry.turn
+        if len(cells) > 1 and turn(cells[0]) > turn(cells[-1]):
+            cells = cells[::-1]
         with self._lock:
-            for seq_num, cell in enumerate(cells, doc["seq_nums"]["start"]):
-                self._tables[stream].put(cell, seq_num=seq_num, time=now, data={})
-
-    def _flown_backwards(self, stream: str, cells: range, cursor: Cursor) -> bool:
-        """Whether a flown row was turned round: a document names its positions upwards only."""
-        geometry = self.places(stream).geometry
-        if geometry.growing or cursor.placement is None or len(cells) < 2:
-            return False
-        flown = range(cursor.placement.index, geometry.size)
-        first = next(k for k in flown if geometry.flat(k) in (cells[0], cells[-1]))
-        return geometry.flat(first) == cells[-1]
+            self._tables[stream].put_flown(cells, seq_num=doc["seq_nums"]["start"], time=now)
 
     def flush(self) -> None:
         """Bring everything of this run up to date on disk; takes long, call it in a thread.

@@ -302,7 +302,7 @@ class Storage:
                 for device in self._devices:
                     device.stream_resource_emitted(doc["uid"])
             case "stream_datum":
-                self._descriptors[doc["descriptor"]].stream_datum(doc, self.cursor)
+                self._descriptors[doc["descriptor"]].stream_datum(doc)
             case "stop":
                 self._stop(doc)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bluesky_zarr.geometry import ScanGeometry
 from bluesky_zarr.store._columns import Column
-from bluesky_zarr.store._journal import Journal
+from bluesky_zarr.store._journal import Journal, flown_line
 from bluesky_zarr.store._kinds import published_status
 from bluesky_zarr.store._merge import merge
 from bluesky_zarr.store._table import StreamTable
@@ -70,6 +70,10 @@ def _fold_entry(
     elif kind == "columns":
         columns = {key: Column(**column) for key, column in payload["columns"].items()}
         tables[payload["stream"]].declare(columns)
+    elif kind == "flown":
+        tables[payload["stream"]].set_flown(
+            flown_line(payload), payload["seq_num"], payload["time"]
+        )
     elif kind == "row":
         tables[payload["stream"]].set_row(
             payload["index"],

@@ -141,6 +141,12 @@ class Journal:
                     yield number, _decode(line)
 
 
+def flown_line(payload: Mapping[str, Any]) -> range:
+    """The positions of an entry of the kind "flown", in order of acquisition."""
+    first, last = payload["first"], payload["last"]
+    return range(first, last + 1) if last >= first else range(first, last - 1, -1)
+
+
 def _decode(line: bytes) -> tuple[str, dict[str, Any]] | None:
     text = line.removesuffix(b"\n")
     body, tail = text[:-_TAIL], text[-_TAIL:]

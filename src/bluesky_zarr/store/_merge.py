@@ -11,7 +11,7 @@ import numpy as np
 
 from bluesky_zarr.geometry import Coordinate, Dim, ScanGeometry
 from bluesky_zarr.store._columns import Column
-from bluesky_zarr.store._journal import Journal
+from bluesky_zarr.store._journal import Journal, flown_line
 from bluesky_zarr.store._kinds import published_status
 from bluesky_zarr.store._table import StreamTable
 
@@ -103,6 +103,10 @@ def _take(
         geometry = streams[payload["stream"]].geometry
         if geometry.growing or 0 <= payload["index"] < geometry.size:
             streams[payload["stream"]].rows[payload["index"]] = payload
+    elif kind == "flown":
+        for number, index in enumerate(flown_line(payload), payload["seq_num"]):
+            row = {"index": index, "seq_num": number, "time": payload["time"], "data": {}}
+            _take("row", {**row, "stream": payload["stream"]}, streams, wanted)
 
 
 def _write(

@@ -62,7 +62,8 @@ class Positions:
 
     def after(self, flat: int) -> int:
         """The position that follows in order of acquisition; the first one after -1."""
-        k = self._turn(flat) + 1
+        unordered = flat < 0 or self._geometry is None or self.growing
+        k = 1 + (flat if unordered else self._geometry.turn(flat))
         self._check_capacity(k)
         if self._geometry is None or self.growing:
             return k
@@ -88,20 +89,6 @@ class Positions:
                 )
             flat = flat * size + n
         return flat
-
-    def _turn(self, flat: int) -> int:
-        """When a cell is measured, in order of acquisition: the inverse of the geometry's flat."""
-        if flat < 0 or self._geometry is None or self.growing:
-            return flat
-        position = []
-        for size in reversed(self.shape):
-            flat, n = divmod(flat, size)
-            position.insert(0, n)
-        k = 0
-        for dim, n in zip(self._geometry.dims, position, strict=True):
-            # A snaked dim runs backwards on every odd iteration, and k so far is how many it had.
-            k = k * dim.size + (dim.size - 1 - n if dim.snaked and k % 2 else n)
-        return k
 
     def _check_capacity(self, flat: int) -> None:
         if not self.growing:

@@ -20,7 +20,7 @@ from bluesky_zarr.store._event_arrays import event_array
 from bluesky_zarr.store._fold import fold
 from bluesky_zarr.store._frame_array import Cell, Extent, FrameArray, ShardGroup, Version
 from bluesky_zarr.store._identity import is_alive, writer_in_words
-from bluesky_zarr.store._journal import Journal
+from bluesky_zarr.store._journal import Journal, flown_line
 from bluesky_zarr.store._kinds import is_frame_array, published_status
 from bluesky_zarr.store._locks import only_recovery
 from bluesky_zarr.store._metadata import (
@@ -189,7 +189,7 @@ class _Recovery:
                 damaged.append(number)
                 continue
             kind, payload = entry
-            rows += kind == "row"
+            rows += len(flown_line(payload)) if kind == "flown" else kind == "row"
             if kind == "status":
                 self.last_status = payload
             last = number

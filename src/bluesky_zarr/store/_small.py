@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,17 @@ class SmallArray:
             window = tuple(slice(i * n, (i + 1) * n) for i, n in zip(rest, lengths, strict=True))
             part = value[window]
             self._block(chunk + rest)[inside + tuple(slice(0, n) for n in part.shape)] = part
+
+    def set_line(self, cells: Sequence[np.ndarray], values: np.ndarray) -> None:
+        """Put one element each into the cells of a line, given by their indices along each dim."""
+        if self.growing:
+            self.rows = max(self.rows, int(cells[0].max()) + 1)
+        chunks = np.stack([i // n for i, n in zip(cells, self.chunks, strict=True)])
+        inside = [i % n for i, n in zip(cells, self.chunks, strict=True)]
+        edges = np.flatnonzero(np.any(np.diff(chunks), axis=0)) + 1
+        for start, stop in itertools.pairwise((0, *edges.tolist(), len(values))):
+            chunk = tuple(chunks[:, start].tolist())
+            self._block(chunk)[tuple(i[start:stop] for i in inside)] = values[start:stop]
 
     def set_all(self, values: np.ndarray) -> None:
         """Put the whole of a 1-D array."""

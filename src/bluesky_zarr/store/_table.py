@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bluesky_zarr.geometry import ScanGeometry
 from bluesky_zarr.store._columns import Column, Misfit
 from bluesky_zarr.store._event_arrays import event_array
@@ -310,6 +312,53 @@ class StreamTable:
                 self._journal.append("row", row)
             self.set_row(index, seq_num, time, data, setpoints)
             self.flush()
+
+    def put_flown(self, indices: range, *, seq_num: int, time: float) -> None:
+        """Write events of neighbouring positions that have no readings, as flown frames are.
+
+        Parameters
+        ----------
+        indices
+            Their positions in order of acquisition: C-order, upwards or downwards by ones.
+        seq_num
+            That of the first one; each that follows has the next.
+        time
+            In seconds since 1970, the same for all.
+
+        Raises
+        ------
+        IndexError
+            The scan has no such positions (they are in the journal even then).
+        OSError
+            The disk takes no more.
+        """
+        with self._lock:
+            if self._journal is not None:
+                self._journal.append(
+                    "flown",
+                    {
+                        "stream": self.stream,
+                        "first": indices[0],
+                        "last": indices[-1],
+                        "seq_num": seq_num,
+                        "time": time,
+                    },
+                )
+            self.set_flown(indices, seq_num, time)
+            self.flush()
+
+    def set_flown(self, indices: range, seq_num: int, time: float) -> None:
+        """Put what `put_flown` writes into memory only."""
+        if self._columns:  # readings of events that were there before are missing now
+            for number, index in enumerate(indices, seq_num):
+                self.set_row(index, number, time, {})
+            return
+        for end in (indices[0], indices[-1]):
+            self._cell(end)
+        shape = (max(indices) + 1,) if self.geometry.growing else self.geometry.shape
+        cells = np.unravel_index(np.array(indices), shape)
+        self._arrays["seq_num"].set_line(cells, np.arange(seq_num, seq_num + len(indices)))
+        self._arrays["time"].set_line(cells, np.full(len(indices), time))
 
     def set_row(
         self,
