@@ -8,6 +8,7 @@ may have waiting is bounded by the sink.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import logging
 import os
@@ -20,6 +21,10 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 _logger = logging.getLogger(__name__)
+
+NICENESS = 5
+"""Of the pool's threads, on Linux: a third of the share of another thread that wants a core. More
+would let other programs on the machine hold the frames up."""
 
 Job = Callable[[], None]
 
@@ -48,6 +53,7 @@ class WorkerPool:
             thread.join()
 
     def _run(self) -> None:
+        _go_behind()
         while (job := self._jobs.get()) is not None:
             try:
                 job()
@@ -104,6 +110,18 @@ def _settle(future: Future[T], call: Callable[[], T]) -> None:
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+def _go_behind() -> None:
+    """Let the threads of plans and cameras go first where cores are short.
+
+    They need little, but at once. Where the system has no such thing, all go alike.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):
+            # Of this thread alone: a batch thread does not interrupt others when it wakes up.
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def worker_count() -> int:

@@ -34,6 +34,8 @@ __all__ = ["FrameDataLogic"]
 _RELEASE = 1 << 60
 #: More frames than anybody waits for at once.
 _STEP = 1 << 40
+#: Seconds between two counts that are shown while a row is flown.
+_SHOWN_SECONDS = 0.02
 #: Seconds that a pause waits for what is under way; only a `prepare` that hangs takes longer.
 _PATIENCE = 10.0
 
@@ -81,6 +83,7 @@ class FrameDataLogic(DetectorDataLogic):
         self._row = 1
         self._row_begin = 0
         self._row_end = 0
+        self._shown_later = False
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._datakey = ""
@@ -101,6 +104,7 @@ class FrameDataLogic(DetectorDataLogic):
         self._row = trigger_info.number_of_events
         self._row_begin = self._progress.came
         self._row_end = 0
+        self._shown_later = False
 
     def place(self, placement: Placement) -> None:
         """Say where the next frame, or flown row, belongs."""
@@ -122,6 +126,7 @@ class FrameDataLogic(DetectorDataLogic):
     def completes_at(self, count: int) -> None:
         """Somebody waits for this many frames: what is stored in groups is not to wait for more."""
         self._row_end = count
+        self._show_count()
         binding = self._exposure.binding
         if binding is not None and not binding.closed and self._progress.came >= count:
             asyncio.get_running_loop().run_in_executor(None, self._flush, binding)
@@ -397,7 +402,8 @@ class FrameDataLogic(DetectorDataLogic):
             yield
         except Exception as error:
             self._progress.withdraw(binding, cells)
-            self._fail(error)
+            if not binding.closed:  # no error of the next run's
+                self._fail(error)
             raise
 
     def _written(self, binding: Binding) -> None:
@@ -406,7 +412,11 @@ class FrameDataLogic(DetectorDataLogic):
             self._fail(error)
             return
         self._progress.written(binding)
-        self._on_loop(self._show_count)
+        if not self._exposure.flown or self._progress.readable >= self._row_end > 0:
+            self._on_loop(self._show_count)
+        elif not self._shown_later:
+            self._shown_later = True
+            self._on_loop(self._show_count_later)
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
@@ -420,7 +430,12 @@ class FrameDataLogic(DetectorDataLogic):
             self._loop.call_soon_threadsafe(function)
 
     def _show_count(self) -> None:
+        self._shown_later = False
         self._set_readable(self._progress.readable)
+
+    def _show_count_later(self) -> None:
+        # Each count that is shown costs the event loop as much as a small frame costs its workers.
+        asyncio.get_running_loop().call_later(_SHOWN_SECONDS, self._show_count)
 
     def _forget_pending(self) -> None:
         if self._progress.forget():
