@@ -1,8 +1,8 @@
 """The threads that encode and write frames: one pool for the whole process, shared by every sink.
 
 The codecs, the checksum and the writing release the GIL, so a thread for each core keeps the cores
-busy and more would only take memory. Sinks take turns in the order of their frames; how much each
-may have waiting is bounded by the sink.
+busy and more would only take memory. Sinks get equal parts of them, in bytes; how much each may
+have waiting is bounded by the sink.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import atexit
 import contextlib
 import functools
 import logging
+import operator
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from functools import cache
-from queue import SimpleQueue
 from typing import TypeVar
 
 _logger = logging.getLogger(__name__)
@@ -26,14 +26,40 @@ NICENESS = 5
 """Of the pool's threads, on Linux: a third of the share of another thread that wants a core. More
 would let other programs on the machine hold the frames up."""
 
+CALL_BYTES = 8 * 2**20
+"""What a call of `in_order` is taken for when it shares the workers with frames."""
+
 Job = Callable[[], None]
 
 
+class Lane:
+    """One sink's way into the pool: jobs of `cost` bytes each, done in the order they come."""
+
+    def __init__(self, pool: WorkerPool, cost: int) -> None:
+        self.cost = cost
+        self.served = 0
+        self.jobs: deque[Job] = deque()
+        self._pool = pool
+
+    def submit(self, job: Job) -> None:
+        """Queue a job. It has to deal with its own errors: one that comes out is only logged."""
+        self._pool.put(self, job)
+
+
 class WorkerPool:
-    """A fixed number of threads that run jobs in the order they come."""
+    """A fixed number of threads that run the jobs of all lanes.
+
+    The next job is taken from the lane that has had the fewest bytes, so that a camera with large
+    frames does not hold up one with small ones. What a lane did not ask for while it had no jobs
+    is not made good.
+    """
 
     def __init__(self, workers: int) -> None:
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        # Guards the lanes, of which `_waiting` are those with jobs.
+        self._turn = threading.Condition()
+        self._waiting: list[Lane] = []
+        self._served = 0
+        self._ended = False
         self._threads = [
             threading.Thread(target=self._run, name=f"bluesky-zarr-{number}", daemon=True)
             for number in range(workers)
@@ -41,20 +67,44 @@ class WorkerPool:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, job: Job) -> None:
-        """Queue a job. It has to deal with its own errors: one that comes out is only logged."""
-        self._jobs.put(job)
+    def lane(self, cost: int) -> Lane:
+        """A new lane."""
+        return Lane(self, cost)
+
+    def put(self, lane: Lane, job: Job) -> None:
+        """Queue a job of a lane."""
+        with self._turn:
+            if not lane.jobs:
+                lane.served = max(lane.served, self._served)
+                self._waiting.append(lane)
+            lane.jobs.append(job)
+            self._turn.notify()
 
     def finish(self) -> None:
         """Run what is queued, then end the threads."""
-        for _ in self._threads:
-            self._jobs.put(None)
+        with self._turn:
+            self._ended = True
+            self._turn.notify_all()
         for thread in self._threads:
             thread.join()
 
+    def _next(self) -> Job | None:
+        with self._turn:
+            while not self._waiting:
+                if self._ended:
+                    return None
+                self._turn.wait()
+            lane = min(self._waiting, key=operator.attrgetter("served"))
+            self._served = lane.served
+            lane.served += lane.cost
+            job = lane.jobs.popleft()
+            if not lane.jobs:
+                self._waiting.remove(lane)
+            return job
+
     def _run(self) -> None:
         _go_behind()
-        while (job := self._jobs.get()) is not None:
+        while (job := self._next()) is not None:
             try:
                 job()
             except BaseException:
@@ -85,7 +135,7 @@ def in_order(calls: Iterable[Callable[[], T]], *, ahead: int = 0) -> Iterator[T]
     >>> list(in_order(lambda n=n: n * n for n in range(4)))
     [0, 1, 4, 9]
     """
-    pool = shared_pool()
+    lane = shared_pool().lane(CALL_BYTES)
     ahead = ahead or 2 * worker_count()
     waiting: deque[Future[T]] = deque()
     try:
@@ -93,7 +143,7 @@ def in_order(calls: Iterable[Callable[[], T]], *, ahead: int = 0) -> Iterator[T]
             if len(waiting) == ahead:
                 yield waiting.popleft().result()
             future: Future[T] = Future()
-            pool.submit(functools.partial(_settle, future, call))
+            lane.submit(functools.partial(_settle, future, call))
             waiting.append(future)
             del call, future
         while waiting:

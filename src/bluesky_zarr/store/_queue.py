@@ -32,7 +32,7 @@ class FrameQueue:
         self._block_bytes = int(np.prod(block_shape, dtype=np.int64)) * dtype.itemsize
         busy = (worker_count() + 2) * self._block_bytes
         self._room = min(QUEUE_BYTES, busy if always_copied else max(QUEUE_BYTES // 4, busy))
-        self._pool = shared_pool()
+        self._lane = shared_pool().lane(self._block_bytes)
         self.number = 0
         # Guards all below; writers wait on it for room, `wait` for the end.
         self._turn = threading.Condition()
@@ -61,7 +61,7 @@ class FrameQueue:
 
     def submit(self, job: Job) -> None:
         """Let a worker do it; it has to `leave`."""
-        self._pool.submit(job)
+        self._lane.submit(job)
 
     def wait(self) -> None:
         """Wait until all that entered has left."""
