@@ -431,7 +431,8 @@ class FrameDataLogic(DetectorDataLogic):
 
     def _show_count(self) -> None:
         self._shown_later = False
-        self._set_readable(self._progress.readable)
+        # An error that nobody has heard of has to end the wait that comes next, as well.
+        self._set_readable(_RELEASE if self._error is not None else self._progress.readable)
 
     def _show_count_later(self) -> None:
         # Each count that is shown costs the event loop as much as a small frame costs its workers.
