@@ -62,8 +62,8 @@ class Positions:
 
     def after(self, flat: int) -> int:
         """The position that follows in order of acquisition; the first one after -1."""
-        unordered = flat < 0 or self._geometry is None or self.growing
-        k = 1 + (flat if unordered else self._geometry.turn(flat))
+        ordered = flat >= 0 and self._geometry is not None and not self.growing
+        k = 1 + (self._geometry.turn(flat) if ordered and self._geometry else flat)
         self._check_capacity(k)
         if self._geometry is None or self.growing:
             return k
