@@ -62,17 +62,17 @@ class Positions:
 
     def after(self, flat: int) -> int:
         """The position that follows in order of acquisition; the first one after -1."""
-        ordered = flat >= 0 and self._geometry is not None and not self.growing
-        k = 1 + (self._geometry.turn(flat) if ordered and self._geometry else flat)
+        geometry = None if self.growing else self._geometry
+        k = 1 + (flat if flat < 0 or geometry is None else geometry.turn(flat))
         self._check_capacity(k)
-        if self._geometry is None or self.growing:
+        if geometry is None:
             return k
         if k >= self.length:
             raise FrameError(
                 f"frame {k} for {self._name!r} is out of bounds: the scan has {self.length} "
                 f"positions, {self._words()}; to write a position again, give its index"
             )
-        return self._geometry.flat(k)
+        return geometry.flat(k)
 
     def _ravel(self, position: tuple[int, ...], what: str) -> int:
         if len(position) != len(self.shape):
