@@ -54,6 +54,18 @@ def test_recover_of_a_published_store_says_that_there_is_nothing_to_do(store: Pa
     assert "published" in result.output
 
 
+def test_relayout_makes_a_copy_and_says_how_it_is_cut(store: Path) -> None:
+    target = store.with_name("series.zarr")
+    command = ["relayout", str(store), str(target), "--access", "series", "--codec", "lz4"]
+    result = runner.invoke(app, [*command, "--array", "primary/cam"])
+    assert result.exit_code == 0
+    assert "primary/cam: chunks 1x8x8 -> 3x8x8" in result.output
+    assert runner.invoke(app, ["validate", str(target), "--deep"]).exit_code == 0
+    again = runner.invoke(app, command)
+    assert again.exit_code == 2
+    assert "exists and is not overwritten" in again.output
+
+
 @pytest.mark.parametrize("command", ["inspect", "validate", "recover"])
 def test_what_is_not_there_is_an_error_with_its_name(tmp_path: Path, command: str) -> None:
     result = runner.invoke(app, [command, str(tmp_path / "nothing.zarr")])
@@ -73,7 +85,7 @@ def test_a_demo_that_cannot_write_says_so_in_a_line() -> None:
 
 def test_help_names_the_commands() -> None:
     result = runner.invoke(app, ["--help"])
-    for command in ("demo", "inspect", "validate", "recover"):
+    for command in ("demo", "inspect", "validate", "recover", "relayout"):
         assert command in result.output
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``bluesky-zarr demo | inspect | validate | recover | plot``."""
+"""The command line: ``bluesky-zarr demo | inspect | validate | recover | relayout | plot``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="N-D Zarr stores from bluesky runs: try, look, check, repair.",
+    help="N-D Zarr stores from bluesky runs: try, look, check, repair, lay out anew.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -90,6 +90,57 @@ def recover(
             raise typer.Exit(1)
 
     _or_exit(repair)
+
+
+@app.command()
+def relayout(
+    source: StorePath,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="The new store; it must not exist.")
+    ],
+    access: Annotated[
+        str,
+        typer.Option(
+            "--access",
+            help="What will be read most: 'frames' (whole frames), 'series' (one pixel at all "
+            "positions of the scan), or 'balanced' (both, each at some cost).",
+        ),
+    ],
+    array: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--array",
+            help="An array to cut anew, such as primary/cam; may be given several times. "
+            "Without it: all that hold frames. The others are copied as they are.",
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option("--codec", help="Of these arrays, such as blosc-zstd-5. Default: as before."),
+    ] = None,
+) -> None:
+    """Make a copy of a store that is cut for another way of reading. The store itself stays.
+
+    A store is written frame by frame. Where one pixel is wanted at all positions of the scan, every
+    frame would have to be read for it; in a copy made with "--access series" it is a read of a few
+    megabytes. The copy holds all that the store does, and is checked before it gets its name.
+    """
+    from .store import relayout as relayout_store
+    from .store._paths import local_path
+
+    _or_exit(
+        lambda: typer.echo(
+            str(
+                relayout_store(
+                    local_path(source),
+                    local_path(target),
+                    access=access,
+                    arrays=array or (),
+                    codec=codec,
+                )
+            )
+        )
+    )
 
 
 @app.command()

@@ -253,9 +253,9 @@ def _batch(scan: tuple[int, ...], frame: tuple[int, ...], itemsize: int, access:
     shape = tuple(max(1, n) for n in scan + frame)
     scan, frame = shape[: len(scan)], shape[len(scan) :]
     chunk = max(1, BATCH_INNER_BYTES // itemsize)
+    tile = edges(frame, max(1, MAX_INNER_BYTES // itemsize))
     if access == "frames":
-        tile = edges(frame, max(1, MAX_INNER_BYTES // itemsize))
-        positions = max(1, GROUP_BYTES // itemsize // math.prod(tile))
+        positions = GROUP_BYTES // itemsize // math.prod(tile)
     elif access == "series":
         positions = chunk // min(math.prod(frame), _MIN_SERIES_TILE)
     else:
