@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -161,3 +163,25 @@ def test_a_replaced_store_that_a_dead_process_left_is_not_taken_for_a_new_one(
         with pytest.raises(FileExistsError, match=r"is the store that 'cube.zarr' has replaced"):
             BatchStore(tmp_path / "cube.zarr", replace=True, resume=resume)
     assert zarr.open_group(str(tmp_path / "cube.zarr"), mode="r").attrs["number"] == 2
+
+
+@pytest.mark.faults
+def test_a_child_of_a_dead_process_does_not_keep_its_lock(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, time\n"
+        "from bluesky_zarr.store import BatchStore\n"
+        "store = BatchStore(sys.argv[1])\n"
+        "if os.fork() == 0:\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    sys.stdin.read()\n"
+        "    os._exit(0)\n"
+        "sys.stdout.close()\n"
+        "os._exit(1)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "cube.zarr")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.wait()
+        os.kill(child, 0)  # It is alive.
+        BatchStore(tmp_path / "cube.zarr", resume=True).publish()

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from bluesky_zarr.store._arrays import ArrayWriter
 from bluesky_zarr.store._blocks import array_of_blocks
 from bluesky_zarr.store._codecs import compressor_configuration
-from bluesky_zarr.store._files import exchange, fsync_dir, rename_new
+from bluesky_zarr.store._files import exchange, fsync_dir, rename_new, temporary_path
 from bluesky_zarr.store._identity import process_identity, writer_in_words
 from bluesky_zarr.store._kinds import is_frame_array, published_status
 from bluesky_zarr.store._locks import OnlyWriter
@@ -227,14 +227,20 @@ class BatchStore:
         fsync_dir(self.target.parent)
         (self.target / LOCK).unlink()
         if replaced:
-            shutil.rmtree(self.path)
+            self._delete()
         self.close()
         return self.target
 
     def discard(self) -> None:
         """Delete what was built, and let go of it. Nobody may be filling an array."""
-        shutil.rmtree(self.path)
+        self._delete()
         self.close()
+
+    def _delete(self) -> None:
+        # Under another name, so that nobody begins in a directory that is half deleted.
+        aside = temporary_path(self.path)
+        os.rename(self.path, aside)
+        shutil.rmtree(aside)
 
     def close(self) -> None:
         """Let others build it; what is there stays as it is."""

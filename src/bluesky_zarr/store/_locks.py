@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,7 @@ class OnlyWriter:
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        _writers.add(self)
         self.held = _lock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB) and self._is_at(path)
         if not self.held:
             self.release()
@@ -85,6 +87,11 @@ class OnlyWriter:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+# A forked child has the same lock, and would keep it when its parent has died.
+_writers: weakref.WeakSet[OnlyWriter] = weakref.WeakSet()
+os.register_at_fork(after_in_child=lambda: [writer.release() for writer in list(_writers)])
 
 
 def _lock(fd: int, how: int) -> bool:

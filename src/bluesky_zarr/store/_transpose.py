@@ -53,8 +53,7 @@ class Transposition:
         itemsize = source.dtype.itemsize
         most = max(1, memory // _SHARE // itemsize)
         both = tuple(
-            min(math.lcm(s, c), whole)
-            for s, c, whole in zip(source.chunks, chunks, shards, strict=True)
+            min(math.lcm(s, c), n) for s, c, n in zip(source.chunks, chunks, shards, strict=True)
         )
         boxes = [run(shards, most, chunks)]
         if math.prod(both) <= most and all(b % c == 0 for b, c in zip(both, chunks, strict=True)):
