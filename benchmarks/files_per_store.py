@@ -7,6 +7,7 @@ With --write, the store is also written (5 GB of noise, uncompressed) and its fi
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 import sys
@@ -24,17 +25,19 @@ SCANS = {"600": (600,), "5 x 20 x 6": (5, 20, 6), "1 x 600": (1, 600), "20 x 30"
 def main() -> None:
     total = 600 * math.prod(FRAME) * 2
     print(f"600 frames of 2048 x 2048 uint16: {total / 1e9:.2f} GB")
-    print(f"{'scan':12} {'layout':9} {'inner MB':>8} {'shard MB':>8} {'files':>6} {'per GB':>7}")
+    print(
+        f"{'scan':12} {'layout':9} {'':8} {'inner MB':>8} {'shard MB':>8} {'files':>6} {'per GB':>7}"
+    )
     for name, scan in SCANS.items():
         shape = scan + FRAME
         dims = tuple(f"d{i}" for i in range(len(shape)))
-        for access in ("frames", "balanced", "series"):
-            layout = choose_layout(shape, dims, "uint16", access, frame_ndim=2)
+        for access, batch in itertools.product(("frames", "balanced", "series"), (False, True)):
+            layout = choose_layout(shape, dims, "uint16", access, frame_ndim=2, batch=batch)
             files = layout.files(shape)
             inner, shard = math.prod(layout.inner) * 2e-6, math.prod(layout.shard) * 2e-6
             print(
-                f"{name:12} {access:9} {inner:8.3f} {shard:8.0f} {files:6}"
-                f" {files / total * 1e9:7.2f}"
+                f"{name:12} {access:9} {'re-laid' if batch else 'live':8} {inner:8.3f} {shard:8.0f}"
+                f" {files:6} {files / total * 1e9:7.2f}"
             )
     if sys.argv[1:2] == ["--write"]:
         written(Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.gettempdir()))
