@@ -74,6 +74,8 @@ $(VENV)/.docs: $(inputs) | $(bin)/activate
 
 docs: $(VENV)/.docs ## the site, in docs/_build
 	$(python) -m sphinx -W --keep-going --quiet -b html docs docs/_build $(ARGS)
+	@! grep -rlE '<(script|link|img)[^>]* (src|href)="(https?:)?//' docs/_build --include='*.html' \
+	    || { echo "These pages fetch something from a network"; exit 1; }
 
 $(VENV)/.bench: $(inputs) | $(bin)/activate
 	@echo "Installing bluesky-zarr[bench] in $(VENV); this takes a minute or two, once"

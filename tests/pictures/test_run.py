@@ -84,6 +84,15 @@ def test_a_scan_of_three_axes_is_cut_at_first_middle_and_last_of_the_slow_one(la
     assert limits == {(0.0, 102.0)}, "slices that are to be compared have one scale"
 
 
+def test_dims_of_one_position_are_drawn_all_the_same(lab):
+    RE, storage, mono, y, x, diode, _ = lab
+    RE(nested_scan([diode], Linspace(mono, 7, 8, 1) * Linspace(y, 0, 1, 1) * Linspace(x, 0, 2, 3)))
+    (picture,) = panels(storage.plot())
+    (mesh,) = picture.collections
+    np.testing.assert_allclose(np.asarray(mesh.get_array()).ravel(), [0, 1, 2])
+    assert picture.get_ylim() == (-0.5, 0.5)
+
+
 def test_points_on_no_grid_are_drawn_where_they_were_taken(lab):
     RE, storage, _, y, x, diode, _ = lab
     RE(bp.spiral([diode], x, y, 0, 0, 1, 1, 0.5, 6))
@@ -188,7 +197,7 @@ def test_what_is_not_in_a_run_is_refused_with_what_is(lab, tmp_path):
     RE(nested_scan([diode], Linspace(x, 0, 4, 5)))
     with pytest.raises(ValueError, match=r"no reading 'dioed'.*There are: diode"):
         storage.plot("dioed")
-    with pytest.raises(ValueError, match="no frames in this run"):
+    with pytest.raises(ValueError, match="no camera in this run"):
         storage.plot(frame=0)
     with pytest.raises(FileNotFoundError, match=r"nothing\.zarr"):
         plot_run(tmp_path / "nothing.zarr")

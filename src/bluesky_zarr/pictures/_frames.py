@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,10 +28,10 @@ def position(scan: Scan, frame: int | Sequence[int]) -> tuple[int, ...]:
         f"frame {frame} lies outside of the scan {_sizes(scan)}: give 0 to {size - 1}, or one "
         f"index for each dim, up to {last}."
     )
-    if isinstance(frame, int):
+    if isinstance(frame, Integral):
         if not 0 <= frame < size:
             raise outside
-        index = tuple(int(i) for i in np.unravel_index(frame, shape))
+        index = tuple(int(i) for i in np.unravel_index(int(frame), shape))
     else:
         index = tuple(int(i) for i in frame)
         if len(index) != len(shape) or any(
@@ -68,7 +69,7 @@ def draw_frames(scan: Scan, names: Sequence[str], frame: int | Sequence[int] | N
     for axes, name in zip(panels, names, strict=True):
         values = scan.data[name].isel(place)
         cut = {dim: n // 2 for dim, n in list(values.sizes.items())[:-2]}
-        pixels = np.asarray(values.isel(cut))
+        pixels = np.asarray(values.isel(cut), dtype=np.float64)
         dims = [str(dim) for dim in values.dims][-2:]
         text = name + "".join(f", {dim} {n}" for dim, n in cut.items())
         axes.set_title(text, fontsize="medium")
@@ -78,7 +79,7 @@ def draw_frames(scan: Scan, names: Sequence[str], frame: int | Sequence[int] | N
             continue
         # A hot pixel takes the contrast from all others.
         low, high = np.nanpercentile(pixels, [0.1, 99.9])
-        image = axes.imshow(pixels, vmin=low, vmax=max(high, low + 1e-12), cmap="magma")
+        image = axes.imshow(pixels, vmin=low, vmax=high, cmap="magma")
         axes.set(xlabel=f"{dims[1]} [pixel]", ylabel=f"{dims[0]} [pixel]")
         figure.colorbar(image, ax=axes, label=label_of(scan.data, name), shrink=0.85)
     figure.suptitle(f"Frame {','.join(map(str, index))}: {place_of(scan.data, place)}")

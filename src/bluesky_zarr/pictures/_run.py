@@ -27,8 +27,8 @@ def plot_run(
 
     Readings over one axis are lines, over two maps, and of more axes the slow ones are cut at their
     first, middle and last position. Positions that were not measured stay empty. Points that lie
-    on no grid are drawn where they were taken. An adaptive scan is drawn by `plot_zoom`. A run
-    without readings shows the frames in its middle.
+    on no grid are drawn where they were taken. The path of an adaptive scan is drawn by
+    `plot_zoom`. A run without readings shows the frames in its middle.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def plot_run(
         return plot_zoom(path, signal)
     scan = scan_of(tree, path or "What was given")
     if frame is not None or not (scan.signals or signal):
-        names = _known(scan.frames, signal, "frames")
+        names = _known(scan.frames, signal, "camera")
         figure = draw_frames(scan, names, frame)
     else:
         figure = draw_signals(scan, _known(scan.signals, signal, "reading"))
@@ -83,7 +83,7 @@ def plot_run(
 
 
 def _known(names: list[str], wanted: str, kind: str) -> list[str]:
-    """Those that are to be drawn.
+    """Those that are to be drawn, of readings or of cameras.
 
     Raises
     ------
@@ -96,8 +96,8 @@ def _known(names: list[str], wanted: str, kind: str) -> list[str]:
         )
     if not names:
         raise ValueError(
-            f"There are no {kind} in this run: no camera wrote into its stream. Leave out the "
-            "frame to draw its readings."
+            f"There is no {kind} in this run: nothing of that kind is in its stream. "
+            "Look at what it holds with 'bluesky-zarr inspect'."
         )
     return [wanted] if wanted else names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,8 @@ _COLUMNS = 3
 def draw_signals(scan: Scan, signals: Sequence[str]) -> Figure:
     """Draw each of the signals over the scan."""
     slices = _slices(scan.shape[:-2])
-    if len(slices) > 1:
+    sliced = len(scan.shape) > 2
+    if sliced:
         shown = signals[:_MOST_ROWS]
         rows, columns = len(shown), len(slices)
     else:
@@ -41,27 +43,23 @@ def draw_signals(scan: Scan, signals: Sequence[str]) -> Figure:
     grid = figure.subplots(rows, columns, squeeze=False)
     for number, name in enumerate(shown):
         values = np.where(scan.measured, np.asarray(scan.data[name], dtype=np.float64), np.nan)
-        if len(slices) > 1:
+        if sliced:
             _draw_slices(figure, list(grid[number]), scan, name, values, slices)
         else:
             _draw(figure, grid[number // columns, number % columns], scan, name, values)
-    for spare in grid.flat[len(shown) :] if len(slices) == 1 else ():
+    for spare in () if sliced else grid.flat[len(shown) :]:
         spare.remove()
     return figure
 
 
 def _slices(slow: tuple[int, ...]) -> list[tuple[int, ...]]:
     """First, middle and last position of the slow dims, in order of acquisition."""
-    number = int(np.prod(slow))
+    number = math.prod(slow)
     chosen = sorted({0, number // 2, number - 1})
-    return [tuple(int(i) for i in np.unravel_index(n, slow)) for n in chosen] if slow else [()]
+    return [tuple(int(i) for i in np.unravel_index(n, slow)) for n in chosen]
 
 
 def _draw(figure: Figure | SubFigure, axes: Axes, scan: Scan, name: str, values: Floats) -> None:
-    if values.ndim == 0:
-        axes.plot([0], [float(values)], "o")
-        axes.set_ylabel(label_of(scan.data, name))
-        return
     along = scan.axes_along(scan.dims[-1])
     if values.ndim > 1:
         image = _draw_map(axes, scan, values)
@@ -113,12 +111,25 @@ def _draw_map(
     rows, row_text = _positions(scan, slow)
     columns, column_text = _positions(scan, fast)
     image = axes.pcolormesh(
-        columns, rows, np.ma.masked_invalid(values), vmin=low, vmax=high, shading="nearest"
+        _edges(columns), _edges(rows), np.ma.masked_invalid(values), vmin=low, vmax=high
     )
     axes.set(xlabel=column_text, ylabel=row_text)
     if _comparable(scan, slow, fast, rows, columns):
         axes.set_aspect("equal")
     return image
+
+
+def _edges(positions: Floats) -> Floats:
+    """Where the cells around positions begin and end: halfway to their neighbours.
+
+    >>> _edges(np.array([1.0, 2.0, 4.0])).tolist(), _edges(np.array([3.0])).tolist()
+    ([0.5, 1.5, 3.0, 5.0], [2.5, 3.5])
+    """
+    if len(positions) == 1:
+        return positions[0] + np.array([-0.5, 0.5])
+    steps = np.diff(positions) / 2
+    inner = positions[:-1] + steps
+    return np.concatenate([[positions[0] - steps[0]], inner, [positions[-1] + steps[-1]]])
 
 
 def _positions(scan: Scan, dim: Hashable) -> tuple[Floats, str]:
