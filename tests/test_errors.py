@@ -59,7 +59,6 @@ WITHOUT_A_VALUE = {
     "peaks/_fit.py:_checked": "an array of errors, of which many can be wrong",
     "peaks/_fit_nd.py:fit_peaks_nd": NOTHING_GIVEN,
     "plans/_approval.py:wait": "a session without a terminal; there is no value",
-    "plans/_conditions.py:_fail": HELPER,
     "plans/_flown.py:__init__": NOTHING_GIVEN,
     "plans/_nested.py:nested_scan": "a function, whose text says nothing",
     "plans/_place.py:place": NOTHING_GIVEN,
@@ -69,14 +68,9 @@ WITHOUT_A_VALUE = {
     "session/_placer.py:__call__": "two RunEngines, which have no names",
     "store/_batch.py:publish": "the report of validate, whole",
     "store/_failure.py:check": SYSTEM,
-    "store/_files.py:preallocate": SYSTEM,
-    "store/_files.py:pwrite_all": SYSTEM,
-    "store/_files.py:rename": SYSTEM,
     "store/_grouping.py:_find": "closed by the sink, which names itself when it is asked first",
     "store/_publish.py:entry_count": REPORTED,
-    "store/_root.py:_refused": SYSTEM,
     "store/_table.py:_new_setpoint": HELPER,
-    "store/_transpose.py:get": SYSTEM,
 }
 
 WITHOUT_ADVICE = {
@@ -154,12 +148,12 @@ def _sites(node: ast.AST, module: str, function: str, named: dict[str, str]) -> 
             inside = child.name
         made = made_by(child)
         if made is not None:
-            parts = list(ast.walk(made))
-            words = [
-                text_of(made),
-                *(named.get(p.id, "") for p in parts if isinstance(p, ast.Name)),
-            ]
-            value = any(isinstance(p, ast.FormattedValue) for p in parts)
+            given = [*made.args, *(keyword.value for keyword in made.keywords)]
+            names = [n for part in given for n in ast.walk(part) if isinstance(n, ast.Name)]
+            words = [*map(text_of, given), *(named.get(name.id, "") for name in names)]
+            value = any(name.id not in named for name in names) or any(
+                isinstance(part, ast.FormattedValue) for part in ast.walk(made)
+            )
             error = ast.unparse(made.func)
             yield Site(module, inside, child.lineno, error, ". ".join(words), value)
         yield from _sites(child, module, inside, named)

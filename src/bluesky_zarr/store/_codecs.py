@@ -117,7 +117,10 @@ class Encoder:
                 *(target.ctypes.data, target.nbytes, cname, 0, 1),
             )
             if nbytes <= 0:
-                raise RuntimeError(f"blosc cannot compress {source.nbytes} bytes: error {nbytes}")
+                raise RuntimeError(
+                    f"blosc cannot compress {source.nbytes} bytes (error {nbytes}); "
+                    "use another codec, such as zstd-1"
+                )
             return out[:nbytes]
 
         self._compress = compress
