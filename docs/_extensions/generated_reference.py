@@ -1,5 +1,6 @@
 """Directives that write reference pages from the code itself: commands, and the configuration."""
 
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import typer.main
@@ -18,7 +19,7 @@ class CommandLine(SphinxDirective):
         """Make the section."""
         self.env.note_dependency(__file__)
         group = typer.main.get_group(app)
-        text = "\n\n".join(_command(name, each) for name, each in group.commands.items())
+        text = "\n\n".join(_command(name, each) for name, each in _commands(group))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
@@ -36,6 +37,15 @@ class Settings(SphinxDirective):
             meaning = ". ".join(text for text in (field.description, choices) if text)
             rows.append(f"| `{name}` | `{prefix}{name.upper()}` | {default} | {meaning} |")
         return self.parse_text_to_nodes("\n".join(rows))
+
+
+def _commands(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """All commands, those of groups by their full name."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", command
 
 
 def _command(name: str, command: Any) -> str:
