@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -28,10 +27,10 @@ def position(scan: Scan, frame: int | Sequence[int]) -> tuple[int, ...]:
         f"frame {frame} lies outside of the scan {_sizes(scan)}: give 0 to {size - 1}, or one "
         f"index for each dim, up to {last}."
     )
-    if isinstance(frame, Integral):
+    if not isinstance(frame, Sequence):
         if not 0 <= frame < size:
             raise outside
-        index = tuple(int(i) for i in np.unravel_index(int(frame), shape))
+        index = tuple(int(i) for i in np.unravel_index(frame, shape))
     else:
         index = tuple(int(i) for i in frame)
         if len(index) != len(shape) or any(
