@@ -40,6 +40,7 @@ def test_wheel_holds_the_package_and_nothing_beside_it(wheel: set[str]):
 
 def test_importing_the_package_imports_nothing_of_an_extra():
     extras = ["tiled", "bluesky_tiled_plugins", "databroker", "matplotlib", "h5py", "tensorstore"]
+    extras += ["astropy", "pyarrow", "distributed"]
     code = f"import sys, bluesky_zarr; print([name for name in {extras} if name in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""The command line: ``bluesky-zarr demo | inspect | validate | recover | relayout | plot``."""
+"""The command line: ``bluesky-zarr demo | inspect | validate | recover | relayout | plot | ingest``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .ingest._cli import make_app as make_ingest
 
 __all__ = ["app"]
 
@@ -17,6 +19,15 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _announce(path: Path, uri: str) -> str:
+    from .catalog import announce
+
+    return announce(path, uri)
+
+
+app.add_typer(make_ingest(_announce), name="ingest")
 
 StorePath = Annotated[
     str, typer.Argument(metavar="PATH", help="A store: /data/scan.zarr, or a file:// URI.")
@@ -59,12 +70,20 @@ def validate(
         bool, typer.Option("--deep", help="Read every chunk, and check its checksum.")
     ] = False,
 ) -> None:
-    """Check a store. Exit status 1 when something is wrong."""
+    """Check a store. Exit status 1 when something is wrong.
+
+    A store of spectra is checked against its schema, too, whoever wrote it.
+    """
     from .store import validate as validate_store
     from .store._paths import local_path
 
     def check() -> None:
-        report = validate_store(local_path(path), deep=deep)
+        store = local_path(path)
+        report = validate_store(store, deep=deep)
+        if _is_spectral(store):
+            from .ingest.spectra import check_spectra
+
+            check_spectra(store, report)
         typer.echo(str(report))
         if not report:
             raise typer.Exit(1)
@@ -195,6 +214,13 @@ def _frame_index(text: str) -> int | tuple[int, ...] | None:
             f"--frame {text} is not an index: give a number like 17, or one for each dim like 3,17."
         ) from None
     return parts[0] if len(parts) == 1 else parts
+
+
+def _is_spectral(store: Path) -> bool:
+    """Whether the schema of spectra applies."""
+    from .ingest.spectra import is_spectral
+
+    return is_spectral(store)
 
 
 def _or_exit(action: Callable[[], object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._ingested import announce, documents
 from ._open import open
 from ._registration import ensure_registered, register
 from ._server import TiledServer, serve
@@ -11,7 +12,16 @@ from ._server import TiledServer, serve
 if TYPE_CHECKING:
     from ._dataset import dataset
 
-__all__ = ["TiledServer", "dataset", "ensure_registered", "open", "register", "serve"]
+__all__ = [
+    "TiledServer",
+    "announce",
+    "dataset",
+    "documents",
+    "ensure_registered",
+    "open",
+    "register",
+    "serve",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -49,6 +49,8 @@ def dataset(stream: Any, variables: Iterable[str] | None = None) -> Dataset:
     arrays = _arrays(stream)
     if not arrays:
         raise ValueError(f"{stream!r} has no array of a scan; read it with its own .read()")
+    if set(stream) == set(arrays):  # an ingested data set: there were no events
+        return _without_events(stream.read(variables=sorted(variables or arrays)), arrays)
     if "scan_index" not in stream:
         raise ValueError(
             f"{stream!r} has no column 'scan_index', which says where in the scan an event "
@@ -84,6 +86,12 @@ def dataset(stream: Any, variables: Iterable[str] | None = None) -> Dataset:
             else:
                 data[str(name)] = entry
     return xarray.Dataset(data, coords=labels)
+
+
+def _without_events(raw: Dataset, arrays: Mapping[str, Mapping[str, Any]]) -> Dataset:
+    """Give the arrays over the scan's dims, under the names that the store has for them."""
+    names = {f"scan_{dim}": dim for layout in arrays.values() for dim in layout["scan_dims"]}
+    return raw.rename_dims({old: new for old, new in names.items() if old in raw.dims})
 
 
 def _arrays(stream: Any) -> dict[str, dict[str, Any]]:
