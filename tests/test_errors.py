@@ -48,6 +48,8 @@ REPORTED = (
 )
 PLAN_B = "the reason why a stock plan is stored in order of events; never raised to a user"
 DOCUMENTS = "documents of another writer; no user of this package typed them"
+OF_A_FILE = "the path of the file is put in front, with what is missing in it"
+ADVISED = "advice is the class's own: put it right in a copy, or move the file; tests/ingest/cubes"
 OTHERS = "another library's words follow, and they say it"
 
 WITHOUT_A_VALUE = {
@@ -55,6 +57,14 @@ WITHOUT_A_VALUE = {
     "devices/_sim_sample.py:__init__": NOTHING_GIVEN,
     "devices/_source.py:_not_connected": NOTHING_GIVEN,
     "geometry.py:__post_init__": NOTHING_GIVEN,
+    "ingest/cubes/_cluster.py:cluster": NOTHING_GIVEN,
+    "ingest/cubes/_config.py:_check_choices": "two options, which are named",
+    "ingest/cubes/_errors.py:naming": OF_A_FILE,
+    "ingest/cubes/_flow.py:make_flow": NOTHING_GIVEN,
+    "ingest/cubes/_header.py:fixed_header": OF_A_FILE,
+    "ingest/cubes/_image.py:_image_hdu": OF_A_FILE,
+    "ingest/cubes/_image.py:read_image": OF_A_FILE,
+    "ingest/cubes/_time.py:time_of": OF_A_FILE,
     "peaks/_fit.py:fit_peaks": NOTHING_GIVEN,
     "peaks/_fit.py:_checked": "an array of errors, of which many can be wrong",
     "peaks/_fit_nd.py:fit_peaks_nd": NOTHING_GIVEN,
@@ -82,6 +92,16 @@ WITHOUT_ADVICE = {
     "catalog/_server.py:_wait_for_port": "the end of the server's own log follows",
     "devices/_ophyd/_frames.py:data_keys": "ophyd-async calls in another order than it promises",
     "geometry.py:from_spec": OTHERS,
+    "ingest/cubes/_axes.py:_in_hertz": ADVISED,
+    "ingest/cubes/_axes.py:_number": ADVISED,
+    "ingest/cubes/_axes.py:find_axes": ADVISED,
+    "ingest/cubes/_axes.py:polarizations": ADVISED,
+    "ingest/cubes/_errors.py:naming": ADVISED,
+    "ingest/cubes/_time.py:_in_utc": ADVISED,
+    "ingest/cubes/_time.py:time_of": ADVISED,
+    "ingest/cubes/_discover.py:like": "convert them on their own, it says",
+    "ingest/cubes/_image.py:_image_hdu": "move it out of the input directory, it says",
+    "ingest/cubes/_state.py:take_up": "caught and said as a StateError, with advice",
     "plans/_conditions.py:_fail": HELPER,
     "plans/_strategies.py:strategy_of": HELPER,
     "store/_arrays.py:shard": "numbers of the caller's own loop over the shards",

@@ -10,26 +10,31 @@ if TYPE_CHECKING:
     from ._errors import IngestError
     from ._files import find_files
     from ._fits import FitsError
+    from .cubes import CubesConfig, ingest_cube
     from .spectra import IngestedSpectra, SpectraConfig, ingest_spectra
 
 __all__ = [
+    "CubesConfig",
     "FitsError",
     "IngestError",
     "IngestedSpectra",
     "InvalidStoreError",
     "SpectraConfig",
     "find_files",
+    "ingest_cube",
     "ingest_spectra",
 ]
 
 # Imported when first used: the command line imports this package for every command.
 _HOMES = {
+    "CubesConfig": ".cubes",
     "FitsError": "._fits",
     "IngestError": "._errors",
     "IngestedSpectra": ".spectra",
     "InvalidStoreError": "..store",
     "SpectraConfig": ".spectra",
     "find_files": "._files",
+    "ingest_cube": ".cubes",
     "ingest_spectra": ".spectra",
 }
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ._cubes_cli import add_cubes
+
 Announce = Callable[[Path, str], str]
 """Puts a data set into the catalog at an address, and returns the uid of its run."""
 
@@ -141,6 +143,8 @@ def make_app(announce: Announce) -> typer.Typer:
         typer.echo(f"{made.path}: {made.n_spec} spectra of {made.n_pix} pixels{left_out}")
         if tiled is not None:
             tell_catalog(announce, made.path, tiled)
+
+    add_cubes(app, lambda path, uri: tell_catalog(announce, path, uri))
 
     @app.command(name="announce")
     def announce_command(

@@ -1,0 +1,88 @@
+"""What the name of an image says: when it was taken, at which frequency, in which polarization."""
+
+from __future__ import annotations
+
+import datetime
+import re
+
+SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".fit", ".fz")
+"""How the names of the files end that are looked at."""
+FIXED = "_fixed"
+"""What a corrected copy has at the end of its name, before the suffix."""
+
+_FIRST = re.compile(r"^(\d{8})_(\d{6})_\d+(?:\.\d+)?MHz")
+_LAST = re.compile(r"-image-(\d{8})_(\d{6})(?!\d)")
+_MHZ = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)MHz")
+_STOKES = re.compile(r"-([IQUV])-image")
+
+_MJD_0 = datetime.datetime(1858, 11, 17)
+
+
+def is_fits(name: str) -> bool:
+    """Whether a file of this name is looked at.
+
+    >>> is_fits("a-I-image.fits.gz"), is_fits("a-I-image.png"), is_fits(".a.fits")
+    (True, False, False)
+    """
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def time_in(name: str) -> float | None:
+    """The time in a file's name [MJD, UTC]; None where there is none.
+
+    Two ways to write it are known: ``YYYYMMDD_HHMMSS_<n>MHz...`` and
+    ``...-image-YYYYMMDD_HHMMSS...``.
+
+    >>> time_in("20240524_120000_41MHz_averaged_2_iterations-I-image_fixed.fits")
+    60454.5
+    >>> time_in("deep-image-20240524_180000.fits")
+    60454.75
+    """
+    match = _FIRST.match(name) or _LAST.search(name)
+    if match is None:
+        return None
+    try:
+        when = datetime.datetime.strptime("".join(match.groups()), "%Y%m%d%H%M%S")
+    except ValueError:
+        return None
+    return mjd(when)
+
+
+def frequency_in(name: str) -> float | None:
+    """The frequency in a file's name [Hz]; None where there is none.
+
+    >>> frequency_in("20240524_120000_41.5MHz_averaged-I-image.fits")
+    41500000.0
+    """
+    match = _MHZ.search(name)
+    return float(match[1]) * 1e6 if match else None
+
+
+def stokes_in(name: str) -> str:
+    """The polarization in a file's name; "I" where there is none.
+
+    >>> stokes_in("20240524_120000_41MHz_averaged-V-image.fits"), stokes_in("sky.fits")
+    ('V', 'I')
+    """
+    match = _STOKES.search(name)
+    return match[1] if match else "I"
+
+
+def fixed_name(name: str) -> str:
+    """The name of the corrected copy of a file: always an uncompressed ``.fits``.
+
+    >>> fixed_name("a-I-image.fits.gz"), fixed_name("a_fixed.fits")
+    ('a-I-image_fixed.fits', 'a_fixed.fits')
+    """
+    suffix = max((s for s in SUFFIXES if name.lower().endswith(s)), key=len, default="")
+    stem = name.removesuffix(name[len(name) - len(suffix) :])
+    return f"{stem.removesuffix(FIXED)}{FIXED}.fits"
+
+
+def mjd(when: datetime.datetime) -> float:
+    """The modified Julian date of a time in UTC (without a time zone in it).
+
+    >>> mjd(datetime.datetime(2000, 1, 1, 12))
+    51544.5
+    """
+    return (when - _MJD_0) / datetime.timedelta(days=1)

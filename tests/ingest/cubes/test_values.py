@@ -1,0 +1,230 @@
+"""What is in a cube is what is in the files, to the last bit, whatever the flavour of FITS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+from astropy.io import fits
+from astropy.time import Time
+from astropy.wcs import WCS
+from crc32c import crc32c
+
+from bluesky_zarr.ingest.cubes import CubesConfig, Ingested, ingest_cube
+from bluesky_zarr.store import validate
+from tests.ingest.cubes.images import (
+    MHZ,
+    SHAPE,
+    TIMES,
+    content,
+    header,
+    name_of,
+    night,
+    truth,
+    write,
+    write_scaled,
+)
+from tests.store.reading import READERS
+
+
+def ingest(directory: Path, **options: object) -> Ingested:
+    output = directory.parent / "out"
+    return ingest_cube(CubesConfig(input_dir=directory, output_dir=output, **options))  # pyright: ignore[reportArgumentType]
+
+
+def image(cube: Path, time: int = 0, frequency: int = 0) -> np.ndarray:
+    """As astropy has it: (dec, ra)."""
+    with xarray.open_zarr(cube) as opened:
+        return opened["SKY"][time, frequency, 0].to_numpy().T
+
+
+def physical(path: Path) -> np.ndarray:
+    """The image by astropy alone."""
+    with fits.open(path) as hdus:
+        data = next(hdu.data for hdu in hdus if hdu.data is not None)  # pyright: ignore[reportAttributeAccessIssue]
+        return np.squeeze(data).astype("float32")
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("chunk", [0, 16])
+def test_each_image_is_where_its_time_and_frequency_are(tmp_path: Path, reader, chunk) -> None:
+    made = ingest(night(tmp_path / "in"), chunk_lm=chunk)
+    found = reader(made.path, "SKY")
+    assert found.shape == (len(TIMES), len(MHZ), 1, SHAPE[1], SHAPE[0])
+    for t in range(len(TIMES)):
+        for f in range(len(MHZ)):
+            np.testing.assert_array_equal(found[t, f, 0].T, truth(t, f))
+    assert validate(made.path, deep=True)
+
+
+@pytest.mark.parametrize("kind", ["plain", "gzip", "fpack"])
+@pytest.mark.parametrize("ndim", [2, 3, 4])
+def test_plain_gzip_and_fpack_of_any_rank_give_the_same_values(tmp_path, kind, ndim) -> None:
+    write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), header(41), ndim=ndim, kind=kind)
+    made = ingest(tmp_path / "in")
+    np.testing.assert_array_equal(image(made.path), truth(0, 0))
+
+
+@pytest.mark.parametrize("dtype", ["u1", ">i2", ">i4", ">f4", ">f8"])
+def test_scaled_images_are_physical_as_astropy_has_them(tmp_path: Path, dtype: str) -> None:
+    stored = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(dtype)
+    path = write_scaled(tmp_path / "in" / name_of(TIMES[0], 41), stored, header(41), 0.1, -3.7)
+    made = ingest(tmp_path / "in")
+    np.testing.assert_array_equal(image(made.path), physical(path))
+    assert abs(image(made.path)[0, 5] - (0.1 * stored[0, 5] - 3.7)) < 1e-5
+
+
+def test_blank_pixels_are_nan(tmp_path: Path) -> None:
+    stored = np.arange(np.prod(SHAPE), dtype=">i2").reshape(SHAPE)
+    head = header(41, BLANK=7)
+    path = write_scaled(tmp_path / "in" / name_of(TIMES[0], 41), stored, head, 0.5, 1.0)
+    made = ingest(tmp_path / "in")
+    np.testing.assert_array_equal(image(made.path), physical(path))
+    np.testing.assert_array_equal(np.isnan(image(made.path)), stored == 7)
+
+
+def test_doubles_are_rounded_to_float32_once(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).standard_normal(SHAPE)
+    write(tmp_path / "in" / name_of(TIMES[0], 41), values, header(41))
+    made = ingest(tmp_path / "in")
+    np.testing.assert_array_equal(image(made.path), values.astype("float32"))
+
+
+def test_several_polarizations_of_one_file_are_in_their_order(tmp_path: Path) -> None:
+    values = np.stack([truth(0, 0), truth(0, 1)])[:, np.newaxis]
+    write(tmp_path / "in" / name_of(TIMES[0], 41), values, header(41, CDELT4=3.0))
+    with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
+        assert cube["polarization"].to_numpy().tolist() == ["I", "V"]
+        np.testing.assert_array_equal(cube["SKY"][0, 0, 1].to_numpy().T, truth(0, 1))
+
+
+def test_axes_in_another_order_are_put_in_ours(tmp_path: Path) -> None:
+    head = header(41)
+    for card in ("CTYPE", "CRPIX", "CDELT", "CRVAL", "CUNIT"):
+        head[f"{card}3"], head[f"{card}4"] = head[f"{card}4"], head[f"{card}3"]
+        head[f"{card}1"], head[f"{card}2"] = head[f"{card}2"], head[f"{card}1"]
+    write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0).T.copy(), head)
+    made = ingest(tmp_path / "in")
+    np.testing.assert_array_equal(image(made.path), truth(0, 0))
+    with xarray.open_zarr(made.path) as cube:
+        check_sky(cube, header(41))
+
+
+def check_sky(cube: xarray.Dataset, head: fits.Header) -> None:
+    """Right ascension and declination against astropy, pixel by pixel."""
+    dec, ra = SHAPE
+    x, y = np.meshgrid(np.arange(ra), np.arange(dec), indexing="ij")
+    right = WCS(head).celestial.wcs_pix2world(x, y, 0)
+    np.testing.assert_allclose(cube["right_ascension"], right[0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(cube["declination"], right[1], rtol=0, atol=1e-12)
+
+
+def test_coordinates_are_those_of_the_headers(tmp_path: Path) -> None:
+    made = ingest(night(tmp_path / "in"))
+    with xarray.open_zarr(made.path) as cube:
+        right = Time([f"2024-05-24 05:00:{s}" for s in (19, 29, 39)], scale="utc").mjd
+        np.testing.assert_allclose(cube["time"], right, rtol=0, atol=1e-10)
+        np.testing.assert_array_equal(cube["frequency"], [41e6, 46e6, 50e6])
+        assert cube["polarization"].to_numpy().tolist() == ["I"]
+        dec, ra = SHAPE
+        l = np.radians(-0.125) * (np.arange(ra) - ra / 2)  # noqa: E741
+        np.testing.assert_allclose(cube["l"], l, rtol=1e-14)
+        np.testing.assert_allclose(cube["m"], np.radians(0.125) * (np.arange(dec) - dec / 2))
+        assert cube["SKY"].dims == ("time", "frequency", "polarization", "l", "m")
+        assert cube["SKY"].dtype == "float32"
+        units = {name: cube[name].attrs.get("units") for name in ("SKY", "time", "frequency", "l")}
+        assert units == {"SKY": "Jy/beam", "time": "d", "frequency": "Hz", "l": "rad"}
+        assert "right_ascension" in cube.coords
+        check_sky(cube, header(41))
+        kept = fits.Header.fromstring(cube["SKY"].attrs["fits_header"], sep="\n")
+        assert WCS(kept).celestial.wcs.compare(WCS(header(41)).celestial.wcs)
+
+
+def test_coordinates_of_another_frame_become_fk5(tmp_path: Path) -> None:
+    from astropy.coordinates import SkyCoord
+
+    head = header(41, RADESYS="ICRS", EQUINOX=None)
+    write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), head)
+    with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
+        ra, dec = WCS(head).celestial.wcs_pix2world(3, 5, 0)
+        right = SkyCoord(ra, dec, unit="deg", frame="icrs").fk5
+        found = [float(cube[name][3, 5]) for name in ("right_ascension", "declination")]
+        np.testing.assert_allclose(found, [right.ra.deg, right.dec.deg], rtol=0, atol=1e-10)  # pyright: ignore
+
+
+def test_what_lies_outside_of_the_sky_has_no_coordinates(tmp_path: Path) -> None:
+    head = header(41, CDELT1=-10.0, CDELT2=10.0)
+    write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), head)
+    with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
+        assert np.isnan(cube["right_ascension"][0, 0])
+        assert not np.isnan(cube["right_ascension"][10, 12])
+
+
+def test_a_missing_subband_is_nan_and_reported(tmp_path: Path, caplog) -> None:
+    made = ingest(night(tmp_path / "in", leave_out=[(1, 2)]))
+    assert np.isnan(image(made.path, 1, 2)).all()
+    np.testing.assert_array_equal(image(made.path, 1, 1), truth(1, 1))
+    assert [frequency for _, frequency in made.missing] == [50e6]
+    assert "1 of 9 images are missing and will be NaN: MJD 60454.20867 50 MHz" in caplog.text
+    assert made.attributes["ingest"]["counts"] == {
+        "time": 3, "frequency": 3, "image": 8, "missing": 1,
+    }  # fmt: skip
+
+
+def test_of_a_duplicate_the_first_is_kept(tmp_path: Path, caplog) -> None:
+    directory = night(tmp_path / "in", TIMES[:1], MHZ[:1])
+    again = directory / f"{TIMES[0]}_41MHz_averaged_9_iterations-I-image.fits"
+    write(again, truth(2, 2), header(41))
+    made = ingest(directory)
+    np.testing.assert_array_equal(image(made.path), truth(0, 0))
+    kept = name_of(TIMES[0], 41)
+    assert made.duplicates == ((again.name, kept),)
+    assert f"{again.name} is left out: {kept} is the same image" in caplog.text
+
+
+def test_every_file_is_named_with_size_checksum_and_beam(tmp_path: Path) -> None:
+    directory = night(tmp_path / "in", leave_out=[(0, 0)])
+    write(directory / name_of(TIMES[0], 41), truth(0, 0), header(41, BMAJ=0.75))
+    with xarray.open_zarr(ingest(directory).path) as cube:
+        for t, time in enumerate(TIMES):
+            for f, mhz in enumerate(MHZ):
+                content = (directory / name_of(time, mhz)).read_bytes()
+                assert str(cube["source_file"].to_numpy()[t, f]) == name_of(time, mhz)
+                assert cube["source_bytes"][t, f] == len(content)
+                assert cube["source_crc32c"][t, f] == crc32c(content)
+        assert cube["beam_major"][0, 0] == 0.75
+        assert cube["beam_major"][0, 1] == 0.5
+        assert cube["beam_position_angle"][1, 1] == 30.0
+
+
+def test_a_chunk_is_one_image_and_has_a_checksum(tmp_path: Path) -> None:
+    made = ingest(night(tmp_path / "in"), chunk_lm=16)
+    import zarr
+
+    array = zarr.open_array(str(made.path), path="SKY", mode="r")
+    assert array.chunks == (1, 1, 1, 16, 16)
+    assert array.shards == (1, 3, 1, 32, 32)
+    (sharding,) = array.metadata.to_dict()["codecs"]  # pyright: ignore
+    inner = sharding["configuration"]["codecs"]  # pyright: ignore
+    assert [codec["name"] for codec in inner] == ["bytes", "blosc", "crc32c"]  # pyright: ignore
+    blosc = inner[1]["configuration"]  # pyright: ignore
+    assert (blosc["cname"], blosc["shuffle"]) == ("zstd", "bitshuffle")  # pyright: ignore
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    directory = night(tmp_path / "in")
+    one, other = ingest(directory, name="one"), ingest(directory, name="other")
+    assert content(one.path) == content(other.path)
+
+
+def test_corrected_copies_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
+    directory = night(tmp_path / "in", TIMES[:1])
+    before = {path: path.read_bytes() for path in directory.iterdir()}
+    fixed = tmp_path / "fixed"
+    made = ingest(directory, fixed_dir=fixed)
+    assert len(list(fixed.glob("*_fixed.fits"))) == 3
+    assert {path: path.read_bytes() for path in directory.iterdir()} == before
+    again = ingest(directory, fixed_dir=fixed, skip_header_fixing=True, name="again")
+    assert content(made.path) == content(again.path)
