@@ -1,4 +1,4 @@
-"""The command line: ``bluesky-zarr demo | inspect | validate | recover | relayout | plot | ingest``."""
+"""The command line: ``bluesky-zarr`` with its commands, and the group ``ingest``."""
 
 from __future__ import annotations
 
