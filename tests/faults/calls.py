@@ -112,7 +112,7 @@ def watched(base: Path, before: Before) -> Iterator[list[tuple[str, str]]]:
 
 
 def die_at(number: int, *, torn: bool = False) -> Before:
-    """Die, as by SIGKILL, before the call of this number; `torn`: when half of its bytes are out."""
+    """Die, as by SIGKILL, before the call of this number; `torn`: when a part of it is out."""
 
     def before(kind: str, path: str, count: int) -> int | None:
         if count < number:

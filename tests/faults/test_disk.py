@@ -7,7 +7,7 @@ import os
 import resource
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -189,9 +189,9 @@ def test_recover_says_of_a_store_that_it_could_not_be_synced(tmp_path: Path) -> 
 
 
 def died(path: Path) -> None:
+    start = read_document(path)["attributes"]["writer"]["process_start"]
     for node in (path, path / KEY):
         text = (node / "zarr.json").read_text()
-        start = read_document(path)["attributes"]["writer"]["process_start"]
         (node / "zarr.json").write_text(text.replace(f'"{start}"', '"1"'))
 
 
@@ -213,14 +213,12 @@ def test_a_publication_that_fails_at_any_call_is_done_by_calling_it_again(
     writer.complete()
     for after in range(100):
         with watched(tmp_path, failing(number, *kinds, after=after, times=1)):
-            try:
-                publish(writer.path)
-            except OSError as error:
-                assert error.errno == number
-                assert read_document(writer.path)["attributes"]["status"] == "running"
-                read_as_announced(writer.path, SMALL, list(range(24)))
-            else:
-                break
+            failed = failure_of(lambda: publish(writer.path))
+        if failed is None:
+            break
+        assert failed.errno == number
+        assert read_document(writer.path)["attributes"]["status"] == "running"
+        read_as_announced(writer.path, SMALL, list(range(24)))
     assert after > 0
     assert read_document(writer.path)["attributes"]["status"] == "complete"
     assert validate(writer.path, deep=True)
@@ -289,12 +287,17 @@ def filled(path: Path) -> Path:
     file = path / "other"
     with file.open("wb", buffering=0) as other:
         for size in (2**16, 2**12, 1):
-            try:
-                while True:
-                    other.write(bytes(size))
-            except OSError as error:
-                assert error.errno == errno.ENOSPC
+            while failure_of(lambda size=size: other.write(bytes(size))) is None:
+                pass
     return file
+
+
+def failure_of(action: Callable[[], object]) -> OSError | None:
+    try:
+        action()
+    except OSError as error:
+        return error
+    return None
 
 
 @pytest.mark.needs_root
@@ -346,11 +349,9 @@ def test_a_disk_that_is_full_at_publication_does_not_keep_it_from_being_complete
 def test_a_disk_without_inodes_is_as_a_full_one(disk: Path) -> None:
     writer, sink = begun(disk / "scan.zarr", SMALL)
     sink.write(picture(0, 0, 1, SMALL.frame), 0)
-    try:
-        for n in range(1000):
-            (disk / f"other{n}").touch()
-    except OSError as error:
-        assert error.errno == errno.ENOSPC
+    taken = 0
+    while failure_of((disk / f"other{taken}").touch) is None:
+        taken += 1
     error = written_until_it_fails(sink, SMALL)
     assert error.errno == errno.ENOSPC
     read_as_announced(writer.path, SMALL, announced(sink))

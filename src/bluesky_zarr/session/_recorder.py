@@ -23,6 +23,8 @@ from bluesky_zarr.store import (
     publish,
     store_uri,
 )
+from bluesky_zarr.store._files import SyncError
+from bluesky_zarr.store._publish import FULL, release_reserve
 
 from ._config import StorageConfig
 from ._provider import RunPathProvider
@@ -292,7 +294,14 @@ class RunRecorder:
 
         def attempt(action: Callable[[], object]) -> None:
             try:
-                action()
+                try:
+                    action()
+                except OSError as error:
+                    if error.errno not in FULL or self._journal is None:
+                        raise
+                    # The end of a run has room of its own, once nobody writes frames any more.
+                    release_reserve(self.path)
+                    action()
             except Exception as error:
                 errors.append(error)
 
@@ -333,7 +342,11 @@ class RunRecorder:
             status, reason = self._outcome
             try:
                 publish(store_uri(self.path), status=status, reason=reason)
-            except Exception:
+            except Exception as error:
+                if isinstance(error, SyncError):
+                    # Whatever comes of the next attempt, it cannot say that all is well.
+                    status = "failed"
+                    self._outcome = status, reason
                 logger.error(
                     "%s is not published yet: it is tried again before the next plan, or by "
                     "bluesky_zarr.store.publish(%r, status=%r).",

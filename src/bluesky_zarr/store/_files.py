@@ -29,6 +29,26 @@ _RENAME_EXCHANGE = 2
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV, errno.ESPIPE}
 
 
+class SyncError(OSError):
+    """The disk did not confirm that it has what was written.
+
+    To ask again proves nothing: the system forgets what it could not write, and confirms the rest.
+    """
+
+
+def sync_fd(fd: int, path: Path, *, times: bool = True) -> None:
+    """Wait until what was written to an open file is on disk, without its `times` if they do not
+    matter; raises SyncError.
+    """
+    try:
+        if times:
+            os.fsync(fd)
+        else:
+            getattr(os, "fdatasync", os.fsync)(fd)
+    except OSError as error:
+        raise SyncError(error.errno, error.strerror, str(path)) from error
+
+
 def temporary_path(path: Path) -> Path:
     """A name beside `path` that nobody else has; nothing in a store that ends so is part of it."""
     # The full name of the target could be up to 255 bytes long already, so only a part of it is
@@ -43,7 +63,7 @@ def _write_temporary(path: Path, data: Buffer, *, sync: bool) -> Path:
         try:
             pwrite_all(fd, data, 0)
             if sync:
-                os.fsync(fd)
+                sync_fd(fd, path)
         finally:
             os.close(fd)
     except BaseException:
@@ -146,19 +166,19 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def fsync_path(path: Path) -> None:
-    """Wait until the content of the file at `path` is on disk."""
+    """Wait until the content of the file at `path` is on disk; raises SyncError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        sync_fd(fd, path)
     finally:
         os.close(fd)
 
 
 def fsync_dir(path: Path) -> None:
-    """Wait until the names in the directory `path` are on disk."""
+    """Wait until the names in the directory `path` are on disk; raises SyncError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0))
     try:
-        os.fsync(fd)
+        sync_fd(fd, path)
     finally:
         os.close(fd)
 

@@ -4,6 +4,8 @@ counts.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_zarr.store._files import fsync_all, fsync_dir
+from bluesky_zarr.store._adopt import adopt
+from bluesky_zarr.store._files import SyncError, fsync_all, fsync_dir
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._kinds import is_frame_array, is_live, sharding
 from bluesky_zarr.store._length import level
@@ -40,6 +43,10 @@ _PUBLISHED_INDEX = {
 }
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a disk says that is full."""
+
+
 class PublishedError(ValueError):
     """The store is published already, as something else."""
 
@@ -55,9 +62,9 @@ def publish(
 
     A function of what is on disk: no writer needs to be open, and none may still be writing. It can
     be killed at any moment and be called again; readers are right at every moment. The order: each
-    shard file gets the index that published stores have, is trimmed and synced; all other files are
-    synced; the metadata of each array is replaced; directories are synced; each group gets its
-    consolidated metadata; and last the root, which says the status.
+    shard file gets the index that published stores have, is trimmed and synced; lengths and counts
+    are set right; all other files are synced; the metadata of each array is replaced; directories
+    are synced; each group gets its consolidated metadata; and last the root, which says the status.
 
     Parameters
     ----------
@@ -79,7 +86,8 @@ def publish(
     ValueError
         No such status, the node is no store of ours, or a shard file is damaged.
     OSError
-        The disk refused; call it again when it does not.
+        The disk refused; call it again when it does not. Where it is known to have lost something
+        (an fsync failed), the store cannot become complete any more: publish it as failed.
 
     Examples
     --------
@@ -119,17 +127,67 @@ def publication_steps(
             f"{status!r}; "
             "a published store is never changed"
         )
+    lost = found.get("sync_failed", "")
+    if lost and status == "complete":
+        raise OSError(
+            errno.EIO,
+            f"{lost}; look at it with validate(path, deep=True), then publish it with "
+            "status='failed'",
+            str(store),
+        )
+    reason = "; ".join(filter(None, (reason, lost)))
+    try:
+        yield from _steps(store, status, dict(attributes or {}), reason)
+    except SyncError as error:
+        _note_lost(store, error)
+        raise
+
+
+def release_reserve(store: Path, key: str = "") -> None:
+    """Give back the room that was set aside for publication, of one array of frames or of all.
+
+    For a disk that is full, when nobody writes there any more: what else belongs to the end of a
+    run is written into it. Their shard files get the index that publication would append now.
+    """
+    members = {key: read_document(store / key)} if key else dict(nodes(store))
+    for name, document in members.items():
+        if is_live(document):
+            for path in shard_files(store / name):
+                with ShardFile(path, entry_count(document)) as shard:
+                    shard.finish()
+
+
+def _note_lost(store: Path, error: SyncError) -> None:
+    """Write down that the disk lost something, for whoever publishes the store next."""
+    where = Path(error.filename)
+    name = where.relative_to(store) if where.is_relative_to(store) else where
+    with contextlib.suppress(OSError), directory_turn(store):
+        root = read_document(store)
+        if root["attributes"].get("status") == "running":
+            root["attributes"].setdefault(
+                "sync_failed",
+                f"{str(name)!r} could not be forced to disk ({error.strerror}), and after a power "
+                "cut may not be what was written",
+            )
+            write_document(store, root)
+
+
+def _steps(store: Path, status: str, attributes: dict[str, Any], reason: str) -> Iterator[str]:
+    live = {key: document for key, document in nodes(store) if is_live(document)}
+    # First, as it frees what was set aside for the rest.
+    for key, document in live.items():
+        if status == "failed" and is_frame_array(document):
+            adopt(FrameArray(store, key, document))
+        for path in shard_files(store / key):
+            with ShardFile(path, entry_count(document)) as shard:
+                shard.publish()
+            yield f"shard {path.relative_to(store)}"
     level(store)
     members = dict(nodes(store))
     for key, document in members.items():
         if is_frame_array(document) and counts_key(key) in members:
             _set_counts_right(FrameArray(store, key, document), store / counts_key(key))
-    live = {key: document for key, document in members.items() if is_live(document)}
-    for key, document in live.items():
-        for path in shard_files(store / key):
-            with ShardFile(path, entry_count(document)) as shard:
-                shard.publish()
-            yield f"shard {path.relative_to(store)}"
+    live = {key: members[key] for key in live}
     fsync_all(_other_files(store, live))
     yield "files synced"
     for key, document in live.items():
@@ -149,10 +207,11 @@ def publication_steps(
         # Attributes that someone sets at this moment are in it, or are refused.
         document = consolidated(store)
         attributes_now = document.get("attributes", {})
-        kept = {name: value for name, value in attributes_now.items() if name != "writer"}
+        gone = ("writer", "sync_failed")
+        kept = {name: value for name, value in attributes_now.items() if name not in gone}
         document["attributes"] = {
             **kept,
-            **plain(dict(attributes or {})),
+            **plain(attributes),
             **({"reason": reason} if reason else {}),
             "status": status,
             "published_at": utc_now(),

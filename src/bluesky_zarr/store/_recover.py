@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bluesky_zarr.store._adopt import enter
 from bluesky_zarr.store._event_arrays import event_array
 from bluesky_zarr.store._fold import fold
 from bluesky_zarr.store._frame_array import Cell, Extent, FrameArray, ShardGroup, Version
@@ -36,10 +37,7 @@ from bluesky_zarr.store._paths import local_path, store_uri
 from bluesky_zarr.store._progress import counts_chunk, counts_key
 from bluesky_zarr.store._publish import publish
 from bluesky_zarr.store._report import Report
-from bluesky_zarr.store._shard import MISSING
 from bluesky_zarr.store._small import SmallArray
-
-_NOTHING: Extent = (MISSING, MISSING)
 
 
 def recover(path: str | Path, dry_run: bool = False) -> Report:
@@ -246,7 +244,7 @@ class _Recovery:
                         changed += 1
                         adopted += not extents
                         if not self.dry_run:
-                            _enter(group, position, extents, wanted)
+                            enter(group, position, extents, wanted)
                 if array.published and not self.dry_run:
                     # Killed while it was published: publication passes over arrays that it has
                     # done.
@@ -348,14 +346,6 @@ class _Recovery:
                 node.set(node.place(position), time)
             node.flush()
             node.write_document()
-
-
-def _enter(
-    group: ShardGroup, position: Cell, extents: Mapping[Cell, Extent], wanted: Mapping[Cell, Extent]
-) -> None:
-    for tile in sorted({*extents, *wanted}):
-        place, index = group.array.entry(position, tile)
-        group.files[place].set_entries(index, [wanted.get(tile, _NOTHING)])
 
 
 def _set_length(node: Path, document: Document, length: int) -> None:

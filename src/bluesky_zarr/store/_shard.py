@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bluesky_zarr.store._codecs import checksum
-from bluesky_zarr.store._files import link_new, preallocate, pwrite_all
+from bluesky_zarr.store._files import link_new, preallocate, pwrite_all, sync_fd
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -247,11 +247,16 @@ class ShardFile:
                 pwrite_all(self._fd, pack_head(replace(record, retracted=True)), head_offset)
 
     def sync(self) -> None:
-        """Wait until the data written so far is on disk."""
-        getattr(os, "fdatasync", os.fsync)(self._fd)
+        """Wait until the data written so far is on disk; raises SyncError."""
+        sync_fd(self._fd, self.path, times=False)
 
     def publish(self) -> None:
-        """Append the index with its crc32c, give back the preallocation, and wait for the disk.
+        """`finish`, and wait for the disk; raises SyncError where it does not confirm."""
+        self.finish()
+        sync_fd(self._fd, self.path)
+
+    def finish(self) -> None:
+        """Append the index with its crc32c, and give back the preallocation.
 
         Does nothing twice: a file that ends with its own index stays as it is. Nobody may write any
         more.
@@ -261,7 +266,6 @@ class ShardFile:
             pwrite_all(self._fd, header + checksum(header), self.size)
         # The same size again, which frees what is preallocated beyond.
         os.ftruncate(self._fd, self.size)
-        os.fsync(self._fd)
 
     # ------------------------------------------------------------------ reading
 

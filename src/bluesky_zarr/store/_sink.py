@@ -27,6 +27,7 @@ from bluesky_zarr.store._growth import Growth
 from bluesky_zarr.store._layout import Layout
 from bluesky_zarr.store._paths import array_uri
 from bluesky_zarr.store._positions import FrameError, Index, Positions
+from bluesky_zarr.store._publish import FULL, release_reserve
 from bluesky_zarr.store._queue import FrameQueue
 from bluesky_zarr.store._slots import Slots
 from bluesky_zarr.store._source_info import SourceInfo
@@ -70,6 +71,7 @@ class FrameSink:
         group_seconds: float,
     ) -> None:
         self.key = key
+        self._store_path = store
         self.uri = array_uri(store, key)
         self.source = source
         self.chunk_shape = layout.inner
@@ -383,14 +385,26 @@ class FrameSink:
                 last_steps.append(self._files.sync)
             if self._growth is not None:
                 last_steps.append(self._growth.trim)
-            for step in last_steps:
-                try:
-                    step()
-                except OSError as error:
-                    self._failure.keep(error)
-            self._files.close()
-            self._queue.clear()
+            try:
+                for step in last_steps:
+                    try:
+                        self._with_reserve(step)
+                    except OSError as error:
+                        self._failure.keep(error)
+            finally:
+                self._files.close()
+                self._queue.clear()
             self._failure.check()
+
+    def _with_reserve(self, step: Callable[[], object]) -> None:
+        """Do one of the last steps; on a full disk, in the room that was set aside for the end."""
+        try:
+            step()
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            release_reserve(self._store_path, self.key)
+            step()
 
     # ------------------------------------------------------------------ on the workers
 
@@ -414,7 +428,9 @@ class FrameSink:
 
     def _load_block(self, *arguments: int) -> tuple[np.ndarray, Slots] | None:
         self._queue.wait()
-        return self._files.load(*arguments)
+        self._failure.check()
+        with self._failure:
+            return self._files.load(*arguments)
 
     def _store(
         self,

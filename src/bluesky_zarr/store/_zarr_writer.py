@@ -373,11 +373,14 @@ class ZarrWriter(Writer):
     # ------------------------------------------------------------------ the end
 
     def complete(self) -> None:
-        """Drain and close all sinks, then raise the first error of a worker, if there was one."""
+        """Drain and close all sinks, then raise the first error of a worker, if there was one; so
+        does every later call.
+        """
         errors = []
         for sink in list(self._sinks.values()):
             try:
                 sink.close()
+                sink.drain()
             except Exception as error:
                 errors.append(error)
         if errors:
