@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from bluesky_zarr._demo import load_profile
 from bluesky_zarr.cli import app
 from bluesky_zarr.store import SourceInfo, ZarrWriter
+from tests.store.test_status import made
 
 runner = CliRunner()
 
@@ -94,3 +95,32 @@ def test_the_profile_is_loaded_as_a_startup_script_is() -> None:
     assert load_profile("devices/beamline").make_beamline
     with pytest.raises(FileNotFoundError, match="reinstall"):
         load_profile("plans/nothing")
+
+
+def test_status_lists_stores_and_exits_with_1_when_one_of_them_crashed(store: Path) -> None:
+    result = runner.invoke(app, ["status", str(store.parent)])
+    assert result.exit_code == 0
+    assert "scan.zarr  published  complete," in result.output
+    made(store.parent / "crashed.zarr", process_start="1")
+    result = runner.invoke(app, ["status", str(store.parent)])
+    assert result.exit_code == 1
+    assert "crashed.zarr  crashed" in result.output
+
+
+def test_recover_all_recovers_what_crashed_beneath_a_directory(store: Path) -> None:
+    made(store.parent / "crashed.zarr", process_start="1")
+    result = runner.invoke(app, ["recover", "--all", str(store.parent), "--dry-run"])
+    assert result.exit_code == 0
+    assert "dry run: nothing was changed" in result.output
+    result = runner.invoke(app, ["recover", "--all", str(store.parent)])
+    assert result.exit_code == 0
+    assert "published as recovered" in result.output
+    result = runner.invoke(app, ["recover", "--all", str(store.parent)])
+    assert "no crashed store" in result.output
+
+
+def test_recover_wants_a_path_or_a_directory(store: Path) -> None:
+    for arguments in ([], [str(store), "--all", str(store.parent)]):
+        result = runner.invoke(app, ["recover", *arguments])
+        assert result.exit_code == 2
+        assert "PATH or --all" in result.output

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .ingest._cli import make_app as make_ingest
+
+if TYPE_CHECKING:
+    from .store import Report
 
 __all__ = ["app"]
 
@@ -92,20 +95,66 @@ def validate(
 
 
 @app.command()
+def status(
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", help="Where stores are, at any depth.")
+    ],
+) -> None:
+    """List stores: published, being written (by whom, since when), crashed, damaged. Exit status 1
+    when one of them needs somebody."""
+    from .store import status as status_of_stores
+
+    def look() -> None:
+        listing = status_of_stores(directory)
+        typer.echo(str(listing))
+        if listing.of("crashed") or listing.of("damaged"):
+            raise typer.Exit(1)
+
+    _or_exit(look)
+
+
+@app.command()
 def recover(
-    path: StorePath,
+    path: Annotated[
+        str | None,
+        typer.Argument(metavar="[PATH]", help="A store: /data/scan.zarr, or a file:// URI."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
     ] = False,
+    all_in: Annotated[
+        str | None,
+        typer.Option("--all", metavar="DIR", help="Every crashed store beneath a directory."),
+    ] = None,
+    catalog: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Name what a Tiled catalog announced and the store lacks; the key to it is "
+            "TILED_API_KEY.",
+        ),
+    ] = None,
 ) -> None:
-    """Publish what a crash left. Nothing is deleted."""
+    """Publish what a crash left. Nothing is deleted. Exit status 1 when something is wrong."""
     from .store import recover as recover_store
+    from .store import recover_all
     from .store._paths import local_path
 
+    if (path is None) == (all_in is None):
+        raise typer.BadParameter("give either PATH or --all DIR")
+
     def repair() -> None:
-        report = recover_store(local_path(path), dry_run=dry_run)
-        typer.echo(str(report))
-        if not report:
+        if path is not None:
+            reports = [recover_store(local_path(path), dry_run=dry_run)]
+        else:
+            reports = recover_all(str(all_in), dry_run=dry_run)
+            if not reports:
+                typer.echo(f"no crashed store in {all_in}")
+        if catalog is not None:
+            _compare(catalog, reports)
+        for report in reports:
+            typer.echo(str(report))
+        if not all(reports):
             raise typer.Exit(1)
 
     _or_exit(repair)
@@ -221,6 +270,14 @@ def _is_spectral(store: Path) -> bool:
     from .ingest.spectra import is_spectral
 
     return is_spectral(store)
+
+
+def _compare(uri: str, reports: Sequence[Report]) -> None:
+    from .catalog import compare, connect
+
+    client = connect(uri)
+    for report in reports:
+        compare(report, client)
 
 
 def _or_exit(action: Callable[[], object]) -> None:

@@ -158,3 +158,17 @@ class told:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if error is not None:
             say(self.tell, "error", "".join(traceback.format_exception(error)))
+
+
+def one_source(
+    scan: Scan, source: int, path: str, tell: Connection, number: int, torn: bool
+) -> None:
+    """Write one source of a store that others write, too; publish nothing."""
+    with told(tell), watched(Path(path).parent, _dying(number, torn)):
+        writer = ZarrWriter(path, codec=scan.codec, layout=scan.layout)
+        info = SourceInfo(f"cam{source}", "uint16", scan.frame, geometry=scan.geometry)
+        sink = writer.prepare(info, key=f"primary/cam{source}")
+        for write, flat in enumerate(scan.order(), 1):
+            sink.write(picture(source, flat, write, scan.frame), flat)
+            say(tell, "frames", source, {flat: write})
+        writer.complete()

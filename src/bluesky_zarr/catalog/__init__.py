@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._ingested import announce, documents
@@ -10,11 +11,14 @@ from ._registration import ensure_registered, register
 from ._server import TiledServer, serve
 
 if TYPE_CHECKING:
+    from ._compare import compare, connect
     from ._dataset import dataset
 
 __all__ = [
     "TiledServer",
     "announce",
+    "compare",
+    "connect",
     "dataset",
     "documents",
     "ensure_registered",
@@ -23,12 +27,13 @@ __all__ = [
     "serve",
 ]
 
+_LATER = {"compare": "_compare", "connect": "_compare", "dataset": "_dataset"}
+
 
 def __getattr__(name: str) -> Any:
     # Imported when first used: every session imports this package, few of them need numpy for it.
-    if name != "dataset":
+    if name not in _LATER:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    from ._dataset import dataset
-
-    globals()["dataset"] = dataset
-    return dataset
+    found = getattr(import_module(f".{_LATER[name]}", __name__), name)
+    globals()[name] = found
+    return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 from ophyd_async.core import (
     DEFAULT_TIMEOUT,
     AsyncStatus,
@@ -170,6 +172,13 @@ class WritableDevice(StandardDetector):
         # A pause has to end what is under way: the RunEngine asks for all of it again.
         self._under_way = [*(s for s in self._under_way if not s.done), status]
         return status
+
+    async def frame_bytes(self) -> int:
+        """Bytes of one frame as the source describes it now, uncompressed; 0 without a source."""
+        if self._frames is None:
+            return 0
+        format = await self._frames.source.frame_format()
+        return math.prod(format.shape) * np.dtype(format.dtype).itemsize
 
     def flown_to(self, run_uid: str, stream: str) -> int | None:
         """The number of the point behind the last flown row in a stream; None before the first."""

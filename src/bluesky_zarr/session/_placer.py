@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from bluesky.utils import Msg, MsgGenerator, RequestStop, ensure_generator
 from bluesky_zarr.devices import Cursor, Placement, WritableDevice
 
 from ._recorder import RunRecorder
+from ._room import check_room, needed_bytes
 from ._stream_places import PlacementError
 
 __all__ = ["Placer"]
@@ -160,8 +162,28 @@ class _Placing:
 
     def _open_run(self, msg: Msg) -> Generator[Msg, Any, Any]:
         uid = yield msg
-        self._runs[msg.run] = _Run(self._recorder(uid))
+        recorder = self._recorder(uid)
+        self._runs[msg.run] = _Run(recorder)
+        yield from self._check_room(recorder)
         return uid
+
+    def _check_room(self, recorder: RunRecorder) -> Generator[Msg, Any, None]:
+        """Refuse a scan that the disk has no room for before anything moves."""
+        named = recorder.start.get("detectors")
+        frames = recorder.places("primary").geometry.size
+        taking = [d for d in self._devices if isinstance(named, list) and d.name in named]
+        if not taking or not frames:
+            return
+        needed: list[int] = []
+
+        async def ask() -> None:
+            # A camera that cannot say it now says what is wrong with it when it is prepared.
+            with suppress(Exception):
+                needed.append(await needed_bytes(taking, frames))
+
+        yield Msg("wait_for", None, [ask])
+        if needed:
+            check_room(recorder.path.parent, needed[-1], recorder.config.codec)
 
     def _close_run(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)

@@ -15,7 +15,7 @@ from bluesky.run_engine import RunEngine
 from bluesky.utils import Msg, MsgGenerator
 
 from bluesky_zarr.devices import Cursor, Placement, WritableDevice
-from bluesky_zarr.store import Journal, store_path
+from bluesky_zarr.store import Journal, status, store_path
 
 from ._config import StorageConfig
 from ._placer import Placer
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Storage"]
 
 logger = logging.getLogger("bluesky_zarr.session")
+
+#: How many stores `attach` looks at for those that a crash left: the newest ones.
+_LOOKED_AT = 200
 
 
 class Storage:
@@ -96,6 +99,9 @@ class Storage:
     def attach(self, RE: RunEngine) -> None:
         """Do all that a RunEngine session needs: documents, positions, publication.
 
+        Of runs that crashed earlier, among the newest 200 in the base directory, a warning says how
+        to recover them.
+
         Raises
         ------
         OSError
@@ -109,10 +115,16 @@ class Storage:
             logger.warning("Another Storage was attached to this RunEngine: it is detached.")
             RE.preprocessors.remove(other)
             other.detach(RE)
+        self._tell_of_crashes()
         self._attached[RE] = RE.subscribe(self._document)
         # First of all preprocessors: those that follow wrap around it, so that the messages that
         # they add (baselines, for one) are not taken for points of the scan.
         RE.preprocessors.insert(0, self._placer)
+
+    def _tell_of_crashes(self) -> None:
+        with suppress(OSError):  # what cannot be listed can perhaps be written
+            for store in status(self.base, newest=_LOOKED_AT).of("crashed"):
+                logger.warning("An earlier run crashed. %s: %s", store.path.name, store.details)
 
     def _detach(self, RE: RunEngine) -> None:
         RE.unsubscribe(self._attached.pop(RE))

@@ -27,6 +27,7 @@ from ._relayout import relayout
 from ._report import Problem, Report
 from ._sink import FrameSink
 from ._source_info import SourceInfo
+from ._status import Listing, StoreState, recover_all, status
 from ._table import StreamTable
 from ._validate import validate
 from ._writer import Writer
@@ -44,6 +45,7 @@ __all__ = [
     "InvalidStoreError",
     "Journal",
     "Layout",
+    "Listing",
     "PathInfo",
     "PathProvider",
     "Problem",
@@ -51,6 +53,7 @@ __all__ = [
     "Report",
     "SourceInfo",
     "StaticPathProvider",
+    "StoreState",
     "StoreSummary",
     "StreamTable",
     "Writer",
@@ -64,7 +67,9 @@ __all__ = [
     "merge",
     "publish",
     "recover",
+    "recover_all",
     "relayout",
+    "status",
     "store_path",
     "store_uri",
     "validate",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bluesky_zarr.store._metadata import Document
+from bluesky_zarr.store._metadata import Document, read_document
 from bluesky_zarr.store._shard import Record, ShardFile
 from bluesky_zarr.store._slots import Slots, slots_bytes
 
@@ -299,3 +299,18 @@ class ShardGroup:
 
 def _grid(whole: Cell, part: Cell) -> Cell:
     return tuple(-(-w // p) for w, p in zip(whole, part, strict=True))
+
+
+def readable_positions(store: Path, key: str) -> set[Cell]:
+    """Every position of a frame array that a reader finds a frame at; none where there is no such
+    array.
+    """
+    try:
+        array = FrameArray(store, key, read_document(store / key))
+    except (OSError, ValueError):
+        return set()
+    found: set[Cell] = set()
+    for members in array.groups():
+        with ShardGroup(array, members) as group:
+            found.update(group.readable())
+    return found

@@ -26,6 +26,20 @@ def process_identity() -> dict[str, Any]:
     }
 
 
+def who(identity: Mapping[str, Any]) -> str:
+    """An identity in words, with all that tells its process from any other.
+
+    Examples
+    --------
+    >>> who({"pid": 4711, "process_start": "815", "boot_id": "6d8f", "host": "beamline-7"})
+    'process 4711 on beamline-7, started at 815, boot 6d8f'
+    """
+    return (
+        f"process {identity.get('pid')} on {identity.get('host')}, started at "
+        f"{identity.get('process_start')}, boot {identity.get('boot_id')}"
+    )
+
+
 def is_alive(identity: Mapping[str, Any]) -> bool | None:
     """Whether the process of an identity still runs; None if it is on another host, where nobody
     here can tell.

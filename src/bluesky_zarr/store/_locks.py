@@ -14,6 +14,20 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
+# Open files that hold a lock. A forked child has them too, and would keep the lock when its parent
+# dies; to close its own lets go of nothing as long as the parent lives.
+_held: set[int] = set()
+
+
+def _let_go_in_child() -> None:
+    for fd in _held:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
+
 # Network file systems that cannot lock, or (NFS) not a directory; a parent that is read-only.
 _CANNOT = {errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES, errno.EROFS}
 
@@ -26,12 +40,9 @@ def directory_turn(directory: Path) -> Iterator[None]:
     directories, nobody waits: several processes that change one group at once can then leave its
     arrays at several lengths until one of them grows again.
     """
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with _open(directory, os.O_RDONLY) as fd:
         _lock(fd, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(fd)
 
 
 def recovery_lock_path(store: Path) -> Path:
@@ -45,18 +56,27 @@ def only_recovery(store: Path) -> Iterator[bool]:
 
     Where the file system cannot lock, the answer is True.
     """
+    with contextlib.ExitStack() as stack:
+        try:
+            fd = stack.enter_context(_open(recovery_lock_path(store), os.O_RDWR | os.O_CREAT))
+        except OSError as error:
+            if error.errno not in _CANNOT:
+                raise
+            yield True
+        else:
+            yield _lock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextlib.contextmanager
+def _open(path: Path, flags: int) -> Iterator[int]:
+    fd = os.open(path, flags | os.O_CLOEXEC, 0o666)
+    _held.add(fd)
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        fd = os.open(recovery_lock_path(store), flags, 0o666)
-    except OSError as error:
-        if error.errno not in _CANNOT:
-            raise
-        yield True
-        return
-    try:
-        yield _lock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield fd
     finally:
-        os.close(fd)
+        if fd in _held:  # not in a child that was forked meanwhile
+            _held.discard(fd)
+            os.close(fd)
 
 
 class OnlyWriter:

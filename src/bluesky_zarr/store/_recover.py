@@ -110,13 +110,8 @@ def _is_ours_to_do(store: Path, attributes: Mapping[str, Any], report: Report) -
     if report.status != "running":
         report.notes.append(f"published already ({report.status}): nothing to do")
         return False
-    # Each process that writes frames into the store is noted at its array.
-    writers = {"it": attributes.get("writer") or {}}
-    for key, document in nodes(store, on_error=lambda *_: None):
-        if is_frame_array(document):
-            writers[key] = document["attributes"]["bluesky_zarr"].get("writer") or {}
     dead = True
-    for what, writer in writers.items():
+    for what, writer in writers(store, attributes).items():
         alive = is_alive(writer) if writer else False
         dead &= alive is False
         who = writer_in_words(writer, attributes.get("created_at"))
@@ -137,6 +132,16 @@ def _is_ours_to_do(store: Path, attributes: Mapping[str, Any], report: Report) -
             )
             break
     return dead
+
+
+def writers(store: Path, attributes: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The identities of the processes that write a store: of "it", and of each array of frames."""
+    found: dict[str, Any] = {"it": attributes.get("writer")}
+    for key, document in nodes(store, on_error=lambda *_: None):
+        # Each process that writes frames into the store is noted at its array.
+        if is_frame_array(document):
+            found[key] = document["attributes"]["bluesky_zarr"].get("writer")
+    return {key: who if isinstance(who, Mapping) else {} for key, who in found.items()}
 
 
 class _Recovery:

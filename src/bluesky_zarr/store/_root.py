@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bluesky_zarr.store._files import link_new
+from bluesky_zarr.store._identity import who
 from bluesky_zarr.store._locks import directory_turn
 from bluesky_zarr.store._metadata import (
     encode_document,
@@ -130,9 +131,14 @@ class StoreRoot:
                     raise self._exists(key)
 
     def _exists(self, key: str) -> FileExistsError:
-        kind = read_document(self.path / key)["node_type"]
+        document = read_document(self.path / key)
+        kind = document["node_type"]
+        ours = document.get("attributes", {}).get("bluesky_zarr")
+        writer = ours.get("writer") if isinstance(ours, Mapping) else None
+        holder = f" (written by {who(writer)})" if isinstance(writer, Mapping) else ""
         return FileExistsError(
-            f"{kind} {key!r} already exists in {str(self.path)!r}; each device needs its own key"
+            f"{kind} {key!r} already exists in {str(self.path)!r}{holder}; each device needs its "
+            "own key"
         )
 
     def _mkdir(self, path: Path) -> None:

@@ -1,0 +1,57 @@
+"""Whether the disk has room for the scan that is about to begin."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from bluesky_zarr._text import human_bytes
+from bluesky_zarr.devices import WritableDevice
+
+__all__ = ["check_room", "needed_bytes"]
+
+logger = logging.getLogger("bluesky_zarr.session")
+
+#: No camera's frames get smaller than this by compression, except those that hold nothing.
+_BEST_RATIO = 10
+
+
+async def needed_bytes(devices: Iterable[WritableDevice], frames: int) -> int:
+    """How many bytes so many frames of each device take, uncompressed."""
+    total = 0
+    for device in devices:
+        total += frames * await device.frame_bytes()
+    return total
+
+
+def check_room(base: Path, needed: int, codec: str) -> None:
+    """Refuse a scan that does not fit on the disk; warn of one that fits only if it compresses.
+
+    Raises
+    ------
+    OSError
+        ENOSPC, with what is needed and what is left.
+    """
+    try:
+        left = shutil.disk_usage(base).free
+    except OSError:
+        return  # writing will say what is wrong with it
+    if needed <= left:
+        return
+    text = f"the frames of this scan take {human_bytes(needed)}"
+    rest = f"{human_bytes(left)} are left on the disk"
+    if codec == "none" or needed > left * _BEST_RATIO:
+        raise OSError(
+            errno.ENOSPC,
+            f"{text}, and {rest}; nothing has moved yet. Free some, make the scan smaller, or give "
+            "the storage another base_uri",
+            str(base),
+        )
+    logger.warning(
+        "%s uncompressed, and %s in %s: the scan fails when it is full. %r may make them small "
+        "enough.",
+        *(text[0].upper() + text[1:], rest, base, codec),
+    )

@@ -1,0 +1,100 @@
+"""What a catalog heard of, and a store lacks, is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bluesky.run_engine import RunEngine
+from ophyd_async.core import init_devices
+from scanspec.specs import Linspace
+from typer.testing import CliRunner
+
+from bluesky_zarr import Storage
+from bluesky_zarr.catalog import TiledServer, compare
+from bluesky_zarr.cli import app
+from bluesky_zarr.plans import nested_scan
+from bluesky_zarr.store import recover
+from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
+from bluesky_zarr.store._metadata import nodes, read_document, write_document
+from tests.fakes import PositionCamera, instant_motor
+
+
+@pytest.fixture
+def crashed(RE: RunEngine, server: TiledServer, stores: Path, tmp_path: Path) -> Path:
+    """A scan of 3 x 4 points that a catalog knows, from which a power cut took two frames."""
+    storage = Storage(f"file://{stores / tmp_path.name}", publication="manual")
+    with init_devices():
+        a, b = instant_motor("a"), instant_motor("b")
+        cam = PositionCamera([a, b], name="cam")
+    storage.attach(RE)
+    storage.inject(cam)
+    RE.subscribe(server.writer())
+    RE(nested_scan([cam], Linspace(a, 0, 2, 3) * ~Linspace(b, 0, 3, 4)))
+    path = storage.last_path
+    array = FrameArray(path, "primary/cam", read_document(path / "primary/cam"))
+    ((members),) = array.groups()
+    with ShardGroup(array, members, writable=True) as group:
+        for position in ((1, 2), (2, 0)):
+            (version,) = group.versions()[position]
+            (extent,) = version.extents.values()
+            place, index = array.entry(position, (0, 0))
+            group.files[place].mark_retracted([extent])
+            group.files[place].set_entries(index, [(2**64 - 1, 2**64 - 1)])
+    for key, document in [("", read_document(path)), *nodes(path)]:
+        ours = document["attributes"] if not key else document["attributes"].get("bluesky_zarr", {})
+        if "writer" in ours:
+            ours["writer"]["process_start"] = "1"
+            write_document(path / key, document)
+    return path
+
+
+def said(report: Any) -> list[str]:
+    return [f"{p.where}: {p.what}" for p in report.problems]
+
+
+def test_what_was_announced_and_is_not_in_the_store_is_named(
+    crashed: Path, server: TiledServer
+) -> None:
+    report = recover(crashed)
+    assert report
+    compare(report, server.client())
+    lost = "its frame was announced and is not in the store"
+    assert said(report) == [
+        f"primary/cam: index (1, 2): {lost}",
+        f"primary/cam: index (2, 0): {lost}",
+    ]
+    assert "primary/cam: 12 frames were announced by the catalog" in report.notes
+
+
+def test_the_command_names_it_and_exits_with_1(
+    crashed: Path, server: TiledServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TILED_API_KEY", server.api_key)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for name in [n for n in os.environ if n.lower() in ("http_proxy", "all_proxy")]:
+        monkeypatch.delenv(name)
+    result = CliRunner().invoke(app, ["recover", str(crashed), "--catalog", server.uri])
+    assert result.exit_code == 1, result.output
+    assert "index (1, 2): its frame was announced" in result.output
+
+
+def test_a_run_that_the_catalog_never_heard_of_is_said(tmp_path: Path, server: TiledServer) -> None:
+    from tests.store.test_status import made
+
+    report = recover(made(tmp_path / "scan.zarr", process_start="1"))
+    compare(report, server.client())
+    assert report
+    assert "the catalog has no run None: nothing to compare with" in report.notes
+
+
+def test_a_catalog_that_is_not_there_is_an_error_in_one_line(tmp_path: Path) -> None:
+    from tests.store.test_status import made
+
+    path = made(tmp_path / "scan.zarr", process_start="1")
+    result = CliRunner().invoke(app, ["recover", str(path), "--catalog", "http://127.0.0.1:9"])
+    assert result.exit_code == 2
+    assert "the catalog 'http://127.0.0.1:9' cannot be used" in result.output
+    assert read_document(path)["attributes"]["status"] == "recovered"

@@ -1,0 +1,104 @@
+"""A directory of stores is listed, a line for each, and what crashed in it is recovered at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from bluesky_zarr.store import SourceInfo, ZarrWriter, recover_all, status, validate
+from bluesky_zarr.store._identity import process_identity
+from bluesky_zarr.store._metadata import nodes, read_document, write_document
+
+
+def made(path: Path, *, publish: bool = False, **identity: object) -> Path:
+    """A store with two frames, whose writer has this identity."""
+    writer = ZarrWriter(path)
+    sink = writer.prepare(SourceInfo("cam", "uint16", (4, 5)), key="primary/cam")
+    for n in range(2):
+        sink.write(np.full((4, 5), n + 1, "uint16"))
+    writer.complete()
+    if publish:
+        writer.publish()
+    for key, document in [("", read_document(path)), *nodes(path)]:
+        ours = document["attributes"] if not key else document["attributes"].get("bluesky_zarr", {})
+        if "writer" in ours:
+            ours["writer"].update(identity)
+            write_document(path / key, document)
+    return path
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    made(tmp_path / "2026-11-01" / "done.zarr", publish=True)
+    made(tmp_path / "2026-11-02" / "crashed.zarr", process_start="1")
+    made(tmp_path / "2026-11-02" / "running.zarr")
+    made(tmp_path / "elsewhere.zarr", host="beamline-7")
+    zarr.create_group(str(tmp_path / "other"))
+    damaged = made(tmp_path / "damaged.zarr", publish=True)
+    (damaged / "zarr.json").write_text("{")
+    (tmp_path / "begun.zarr").mkdir()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "link.zarr").symlink_to(damaged)
+    return tmp_path
+
+
+def test_each_store_has_a_line_that_says_how_it_stands(directory: Path) -> None:
+    listing = status(directory)
+    states = {str(s.path.relative_to(directory)): (s.state, s.details) for s in listing.stores}
+    me = process_identity()
+    assert states.keys() == {
+        "2026-11-01/done.zarr",
+        "2026-11-02/crashed.zarr",
+        "2026-11-02/running.zarr",
+        "elsewhere.zarr",
+        "other",
+        "damaged.zarr",
+        "begun.zarr",
+    }
+    state, details = states["2026-11-01/done.zarr"]
+    assert (state, details[:12]) == ("published", "complete, 20")
+    state, details = states["2026-11-02/crashed.zarr"]
+    assert state == "crashed"
+    assert details.startswith(f"process {me['pid']} on {me['host']} since 20")
+    assert details.endswith(
+        f"and is gone: bluesky-zarr recover {directory}/2026-11-02/crashed.zarr"
+    )
+    state, details = states["2026-11-02/running.zarr"]
+    assert state == "running"
+    assert details.startswith(f"by process {me['pid']} on {me['host']} since 20")
+    state, details = states["elsewhere.zarr"]
+    assert state == "unknown"
+    assert "on beamline-7" in details
+    assert states["other"] == ("unknown", "it was not written by bluesky-zarr")
+    assert states["damaged.zarr"][0] == states["begun.zarr"][0] == "damaged"
+    assert len(str(listing).splitlines()) == 2 + len(states)
+
+
+def test_the_newest_stores_alone_are_looked_at_when_that_is_asked(directory: Path) -> None:
+    (directory / "begun.zarr" / "new").touch()
+    assert [s.path.name for s in status(directory, newest=1).stores] == ["begun.zarr"]
+
+
+def test_what_crashed_beneath_a_directory_is_recovered_and_the_rest_is_left(
+    directory: Path,
+) -> None:
+    before = {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+    (looked,) = recover_all(directory, dry_run=True)
+    assert "dry run" in str(looked)
+    assert before == {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+    (report,) = recover_all(directory)
+    assert report
+    assert report.path == directory / "2026-11-02" / "crashed.zarr"
+    assert validate(report.path, deep=True)
+    changed = {p for p in before if p.read_bytes() != before[p]}
+    assert all(p.is_relative_to(report.path) for p in changed)
+    assert recover_all(directory) == []
+
+
+def test_an_empty_directory_says_so_and_one_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    assert str(status(tmp_path)) == f"no stores in {tmp_path}"
+    with pytest.raises(FileNotFoundError):
+        status(tmp_path / "nowhere")
