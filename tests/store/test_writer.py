@@ -252,9 +252,7 @@ def test_positions_without_a_frame_are_0_or_nan(path: Path) -> None:
 def test_each_device_needs_its_own_key(path: Path) -> None:
     writer, other = ZarrWriter(path), ZarrWriter(path)
     writer.prepare(CAM, key="primary/cam")
-    words = (
-        r"array 'primary/cam' already exists in '.*scan.zarr' \\(written by process \\d+ on \\S+, "
-    )
+    words = r"array 'primary/cam' already exists in '.*scan.zarr' \(written by process \d+ on "
     for again in (writer, other):
         with pytest.raises(FileExistsError, match=words):
             again.prepare(CAM, key="primary/cam")

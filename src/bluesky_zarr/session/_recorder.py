@@ -24,7 +24,7 @@ from bluesky_zarr.store import (
     store_uri,
 )
 from bluesky_zarr.store._files import SyncError
-from bluesky_zarr.store._publish import FULL, release_reserve
+from bluesky_zarr.store._publish import FULL, release_reserve, sync_small_files
 
 from ._config import StorageConfig
 from ._provider import RunPathProvider
@@ -274,6 +274,9 @@ class RunRecorder:
         with self._lock:
             for table in self._tables.values():
                 table.flush(force=True)
+        if self._journal is not None:
+            self._journal.sync()
+            sync_small_files(self.path)
 
     def stop(self, doc: Mapping[str, Any]) -> None:
         """Close everything of this run, and publish it as what it became.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from bluesky_zarr.store._kinds import is_frame_array, is_live, sharding
 from bluesky_zarr.store._length import level
 from bluesky_zarr.store._locks import directory_turn
 from bluesky_zarr.store._metadata import (
+    DOCUMENT,
     consolidated,
     nodes,
     open_quietly,
@@ -155,6 +157,27 @@ def release_reserve(store: Path, key: str = "") -> None:
             for path in shard_files(store / name):
                 with ShardFile(path, entry_count(document)) as shard:
                     shard.finish()
+
+
+def sync_node(node: Path) -> None:
+    """Wait until an array, its counts and the groups above it can be found on disk; raises
+    SyncError.
+    """
+    enclosing = list(
+        itertools.takewhile(lambda path: (path / DOCUMENT).exists(), (node, *node.parents))
+    )
+    counts = node.with_name(counts_key(node.name))
+    fsync_all(path / DOCUMENT for path in (counts, *enclosing))
+    # The last one holds the name of the store.
+    fsync_all([counts, *enclosing, enclosing[-1].parent])
+
+
+def sync_small_files(store: Path) -> None:
+    """Wait until all of a running store but its shard files is on disk; raises SyncError."""
+    live = {key: document for key, document in nodes(store) if is_live(document)}
+    fsync_all(_other_files(store, live))
+    fsync_all(_directories(store))
+    fsync_dir(store.parent)
 
 
 def _note_lost(store: Path, error: SyncError) -> None:

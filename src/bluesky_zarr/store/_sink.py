@@ -27,7 +27,7 @@ from bluesky_zarr.store._growth import Growth
 from bluesky_zarr.store._layout import Layout
 from bluesky_zarr.store._paths import array_uri
 from bluesky_zarr.store._positions import FrameError, Index, Positions
-from bluesky_zarr.store._publish import FULL, release_reserve
+from bluesky_zarr.store._publish import FULL, release_reserve, sync_node
 from bluesky_zarr.store._queue import FrameQueue
 from bluesky_zarr.store._slots import Slots
 from bluesky_zarr.store._source_info import SourceInfo
@@ -357,7 +357,7 @@ class FrameSink:
         with self._syncing:
             self._failure.check()
             with self._failure:
-                self._files.sync()
+                self._sync()
 
     def close(self) -> None:
         """Drain, write the counts, close the files, and trim a growing array to its last frame
@@ -382,7 +382,7 @@ class FrameSink:
             last_steps = [self._files.progress.flush]
             if self._flusher is not None:
                 self._flusher.close()
-                last_steps.append(self._files.sync)
+                last_steps.append(self._sync)
             if self._growth is not None:
                 last_steps.append(self._growth.trim)
             try:
@@ -396,12 +396,17 @@ class FrameSink:
                 self._queue.clear()
             self._failure.check()
 
+    def _sync(self) -> None:
+        self._files.sync()
+        sync_node(self._store_path / self.key)
+
     def _with_reserve(self, step: Callable[[], object]) -> None:
         """Do one of the last steps; on a full disk, in the room that was set aside for the end."""
         try:
             step()
         except OSError as error:
-            if error.errno not in FULL:
+            # What the disk did not confirm, it would confirm when asked again, without having it.
+            if error.errno not in FULL or isinstance(error, SyncError):
                 raise
             release_reserve(self._store_path, self.key)
             step()

@@ -1,0 +1,204 @@
+"""After a power cut, a published store is whole, and a running one has all up to its last flush."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import bluesky.plans as bp
+import numpy as np
+import pytest
+
+import bluesky_zarr as bz
+from bluesky_zarr.store import FrameSink, SourceInfo, ZarrWriter, recover, validate
+from bluesky_zarr.store._metadata import nodes, read_document, write_document
+from tests.faults.calls import watched
+from tests.faults.pictures import named, picture
+from tests.faults.victims import SCANS, Scan
+from tests.store.reading import READERS
+
+KEY = "primary/cam0"
+
+
+@dataclass
+class _Inode:
+    """A file or directory, and what of it is on the platter: bytes, or names."""
+
+    content: bytes = b""
+    names: dict[str, _Inode] | None = None
+
+
+@dataclass
+class Disk:
+    """What would be left of a directory if the power went now: only what was synced.
+
+    A name is there once its directory was synced, and its bytes as they were at the last fsync of
+    the file, however often it was renamed since.
+    """
+
+    base: Path
+    _inodes: dict[int, _Inode] = field(default_factory=dict)
+
+    def before(self, kind: str, path: str, number: int) -> None:
+        place = Path(path)
+        if kind in ("fsync", "fdatasync"):
+            inode = self._of(place)
+            if place.is_dir():
+                inode.names = {name: self._of(place / name) for name in os.listdir(place)}
+            else:
+                inode.content = place.read_bytes()
+        elif kind in ("unlink", "replace", "rename"):
+            with contextlib.suppress(FileNotFoundError):
+                found = place.lstat()
+                if found.st_nlink == 1:  # the number may be given to another file
+                    self._inodes.pop(found.st_ino, None)
+
+    def _of(self, path: Path) -> _Inode:
+        return self._inodes.setdefault(path.lstat().st_ino, _Inode())
+
+    def after_the_cut(self, where: Path) -> Path:
+        """Make what is left, beneath another directory."""
+        where.mkdir()
+        self._make(self._of(self.base), self.base, where)
+        return where
+
+    def _make(self, inode: _Inode, was: Path, now: Path) -> None:
+        for name, child in (inode.names or {}).items():
+            if child.names is not None or (was / name).is_dir():
+                (now / name).mkdir()
+                self._make(child, was / name, now / name)
+            else:
+                (now / name).write_bytes(child.content)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    base = tmp_path / "disk"
+    base.mkdir()
+    disk = Disk(base)
+    with watched(base, disk.before):
+        yield disk
+
+
+def begun(disk: Disk, scan: Scan) -> tuple[ZarrWriter, FrameSink]:
+    writer = ZarrWriter(disk.base / "scan.zarr", codec=scan.codec, group_seconds=60)
+    info = SourceInfo("cam0", "uint16", scan.frame, geometry=scan.geometry, flown=scan.flown)
+    return writer, writer.prepare(info, key=KEY)
+
+
+def died(path: Path) -> None:
+    for key, document in [("", read_document(path)), *nodes(path)]:
+        ours = document["attributes"] if not key else document["attributes"].get("bluesky_zarr", {})
+        if "writer" in ours:
+            ours["writer"]["boot_id"] = "another"
+            write_document(path / key, document)
+
+
+def has(path: Path, scan: Scan, cells: list[int]) -> None:
+    for read in READERS:
+        data = read(path, KEY).reshape(-1, *scan.frame)
+        for flat in cells:
+            assert (named(data[flat]) or (0, -1))[1] == flat, f"{read.__name__}: {flat}"
+
+
+TRIED = [SCANS[0], SCANS[2], SCANS[5], Scan("growing", (), (20, 30), "zstd-1")]
+scans = pytest.mark.parametrize("scan", TRIED, ids=lambda scan: scan.name)
+
+
+@scans
+def test_a_published_store_is_whole_after_a_power_cut(disk: Disk, scan: Scan) -> None:
+    writer, sink = begun(disk, scan)
+    for write, flat in enumerate(scan.order(), 1):
+        sink.write(picture(0, flat, write, scan.frame), flat)
+    writer.publish()
+    path = disk.after_the_cut(disk.base.with_name("cut")) / "scan.zarr"
+    assert read_document(path)["attributes"]["status"] == "complete"
+    report = validate(path, deep=True)
+    assert report, str(report)
+    has(path, scan, scan.order())
+    assert not list(path.rglob("*.tmp"))
+
+
+@scans
+def test_a_running_store_has_all_up_to_its_last_flush(disk: Disk, scan: Scan) -> None:
+    _, sink = begun(disk, scan)
+    order = scan.order()
+    for write, flat in enumerate(order, 1):
+        sink.write(picture(0, flat, write, scan.frame), flat)
+        if write in (5, len(order) // 2):
+            sink.drain()
+            sink.sync()
+    flushed = order[: len(order) // 2]
+    path = disk.after_the_cut(disk.base.with_name("cut")) / "scan.zarr"
+    has(path, scan, flushed)
+    died(path)
+    report = recover(path)
+    assert report, str(report)
+    assert validate(path, deep=True), str(validate(path, deep=True))
+    has(path, scan, flushed)
+
+
+@scans
+def test_a_power_cut_at_any_sync_of_publication_leaves_a_store_that_can_be_recovered(
+    tmp_path: Path, scan: Scan
+) -> None:
+    base = tmp_path / "disk"
+    base.mkdir()
+    disk = Disk(base)
+    left: list[Path] = []
+
+    turn = threading.Lock()
+
+    def before(kind: str, path: str, number: int) -> None:
+        with turn:
+            if publishing and kind == "fsync":
+                left.append(disk.after_the_cut(tmp_path / f"cut{len(left)}"))
+            disk.before(kind, path, number)
+
+    publishing = False
+    with watched(base, before):
+        writer, sink = begun(disk, scan)
+        for write, flat in enumerate(scan.order(), 1):
+            sink.write(picture(0, flat, write, scan.frame), flat)
+        sink.drain()
+        sink.sync()
+        publishing = True
+        writer.publish()
+    assert len(left) > 5
+    for cut in left:
+        path = cut / "scan.zarr"
+        if read_document(path)["attributes"]["status"] == "running":
+            died(path)
+            assert recover(path)
+        assert validate(path, deep=True), str(validate(path, deep=True))
+        has(path, scan, scan.order())
+
+
+def test_the_events_of_a_run_are_there_up_to_its_close_run(lab: SimpleNamespace) -> None:
+    base = lab.storage.base
+    disk = Disk(base)
+    cut: list[Path] = []
+
+    def look(name: str, doc: object) -> None:
+        if name == "stop":
+            cut.append(disk.after_the_cut(base.with_name("cut")))
+
+    lab.RE.subscribe(look)
+    # Last in, last told: what is looked at is there before the session hears of the stop.
+    lab.storage._detach(lab.RE)
+    lab.storage.attach(lab.RE)
+    with watched(base, disk.before):
+        lab.RE(bp.count([lab.cam], 5))
+    path = cut[0] / lab.storage.last_path.name
+    died(path)
+    assert recover(path)
+    data = bz.open(path)["primary"]
+    assert data["seq_num"].values.tolist() == [1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(
+        data["cam"].values, bz.open(lab.storage.last_path)["primary"]["cam"].values
+    )
