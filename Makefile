@@ -13,7 +13,7 @@ inputs := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint format types doctest docs pictures bench clean
+.PHONY: help demo test test-slow test-faults lint format types doctest docs pictures bench clean
 
 help: ## this text
 	@echo "make TARGET [ARGS=...] [VENV=.venv] [PYTHON=python3.x]"
@@ -48,8 +48,11 @@ demo: $(VENV)/.demo ## a scan of the simulated beamline, from camera to picture
 test: $(VENV)/.test ## the tests, without the slow ones
 	$(python) -m pytest $(ARGS)
 
-test-slow: $(VENV)/.test ## the slow tests and the fault injection
-	$(python) -m pytest -m "slow or faults" $(ARGS)
+test-slow: $(VENV)/.test ## the slow tests
+	$(python) -m pytest -m slow $(ARGS)
+
+test-faults: $(VENV)/.test ## kills, full disks, flipped bits, power cuts at their full numbers
+	$(python) -m pytest -m faults tests $(ARGS)
 
 lint: $(VENV)/.dev ## style, formatting, import layers
 	$(bin)/ruff check .

@@ -13,7 +13,6 @@ import pytest
 import zarr
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
     initialize,
     invariant,
@@ -44,8 +43,6 @@ FRAME = (6, 8)
 class WriterAndArray(RuleBasedStateMachine):
     """A writer and, beside it, of each position the frames it was given, oldest first."""
 
-    bundle = Bundle("nothing")
-
     def __init__(self) -> None:
         super().__init__()
         self.base = Path(tempfile.mkdtemp(prefix="bluesky-zarr-model-"))
@@ -73,8 +70,8 @@ class WriterAndArray(RuleBasedStateMachine):
         if kind == "tiles":
             layout = Layout((1, 1, 3, 8), (1, points, 6, 8))
         if kind == "flown":
-            layout = Layout((1, min(4, points), *FRAME), (1, -(-points // 4) * 4, *FRAME))
-            layout = layout if points >= 4 else Layout((1, points, *FRAME), (1, points, *FRAME))
+            group = min(4, points)
+            layout = Layout((1, group, *FRAME), (1, -(-points // group) * group, *FRAME))
         self.writer = ZarrWriter(self.path, codec=codec, layout=layout, group_seconds=60)
         info = SourceInfo("cam", "uint16", FRAME, geometry=self.geometry, flown=kind == "flown")
         self.sink: FrameSink = self.writer.prepare(info, key=KEY)
@@ -156,6 +153,11 @@ class WriterAndArray(RuleBasedStateMachine):
         report = recover(self.path)
         assert report, str(report)
         self.open, self.status = False, "recovered"
+
+    @precondition(lambda self: bool(self.status))
+    @rule()
+    def what_is_published_is_not_recovered_again(self) -> None:
+        assert f"published already ({self.status})" in str(recover(self.path))
 
     # ------------------ what holds
 

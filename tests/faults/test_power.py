@@ -188,10 +188,11 @@ def test_the_events_of_a_run_are_there_up_to_its_close_run(lab: SimpleNamespace)
         if name == "stop":
             cut.append(disk.after_the_cut(base.with_name("cut")))
 
+    # What was told first is asked first: the session has not heard of the stop yet.
+    token = lab.storage._attached[lab.RE]
+    lab.RE.unsubscribe(token)
     lab.RE.subscribe(look)
-    # Last in, last told: what is looked at is there before the session hears of the stop.
-    lab.storage._detach(lab.RE)
-    lab.storage.attach(lab.RE)
+    lab.storage._attached[lab.RE] = lab.RE.subscribe(lab.storage._document)
     with watched(base, disk.before):
         lab.RE(bp.count([lab.cam], 5))
     path = cut[0] / lab.storage.last_path.name

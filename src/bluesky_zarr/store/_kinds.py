@@ -25,6 +25,12 @@ def published_status(store: Path) -> str:
     return "" if status == "running" else str(status)
 
 
+def made_by(attributes: Mapping[str, Any]) -> str:
+    """The name of the format that a store is in by its root attributes; empty if they say none."""
+    named = attributes.get("format")
+    return str(named.get("name", "")) if isinstance(named, Mapping) else ""
+
+
 def is_table_array(document: Document) -> bool:
     """Whether the document is that of an array which a `StreamTable` has written."""
     return document.get("attributes", {}).get("role") in ROLES

@@ -184,6 +184,11 @@ def read_document(node: Path) -> Document:
             f"{str(path)!r} has the node_type {document.get('node_type')!r}, "
             "not 'array' or 'group'; check the path"
         )
+    if not isinstance(document.setdefault("attributes", {}), dict):
+        raise ValueError(f"{str(path)!r} has attributes that are no object; restore it from a copy")
+    shape = document.get("shape", None if document["node_type"] == "array" else [])
+    if not (isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)):
+        raise ValueError(f"{str(path)!r} has the shape {shape!r}; restore it from a copy")
     return document
 
 

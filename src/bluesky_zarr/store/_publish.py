@@ -18,7 +18,7 @@ import numpy as np
 from bluesky_zarr.store._adopt import adopt
 from bluesky_zarr.store._files import SyncError, fsync_all, fsync_dir
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
-from bluesky_zarr.store._kinds import is_frame_array, is_live, sharding
+from bluesky_zarr.store._kinds import is_frame_array, is_live, made_by, sharding
 from bluesky_zarr.store._length import level
 from bluesky_zarr.store._locks import directory_turn
 from bluesky_zarr.store._metadata import (
@@ -116,7 +116,7 @@ def publication_steps(
         raise ValueError(f"status {status!r} is none of {', '.join(map(repr, STATUSES))}")
     root = read_document(store)
     found = root.get("attributes", {})
-    if root["node_type"] != "group" or found.get("format", {}).get("name") != FORMAT["name"]:
+    if root["node_type"] != "group" or made_by(found) != FORMAT["name"]:
         raise ValueError(
             f"{str(store)!r} is a Zarr {root['node_type']} that bluesky-zarr did not make; "
             "nothing is done: give the path of a store"

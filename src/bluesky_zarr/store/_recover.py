@@ -22,7 +22,7 @@ from bluesky_zarr.store._fold import fold
 from bluesky_zarr.store._frame_array import Cell, Extent, FrameArray, ShardGroup, Version
 from bluesky_zarr.store._identity import is_alive, writer_in_words
 from bluesky_zarr.store._journal import Journal, flown_line
-from bluesky_zarr.store._kinds import is_frame_array, published_status
+from bluesky_zarr.store._kinds import is_frame_array, made_by, published_status
 from bluesky_zarr.store._locks import only_recovery
 from bluesky_zarr.store._metadata import (
     DOCUMENT,
@@ -35,6 +35,7 @@ from bluesky_zarr.store._metadata import (
 )
 from bluesky_zarr.store._paths import local_path, store_uri
 from bluesky_zarr.store._progress import counts_chunk, counts_key
+from bluesky_zarr.store._provenance import FORMAT
 from bluesky_zarr.store._publish import publish
 from bluesky_zarr.store._report import Report
 from bluesky_zarr.store._small import SmallArray
@@ -102,7 +103,7 @@ def recover(path: str | Path, dry_run: bool = False) -> Report:
 
 def _is_ours_to_do(store: Path, attributes: Mapping[str, Any], report: Report) -> bool:
     report.status = str(attributes.get("status", ""))
-    if (attributes.get("format") or {}).get("name") != "bluesky-zarr":
+    if made_by(attributes) != FORMAT["name"]:
         report.add(
             str(store), "it was not written by bluesky-zarr", "recover only stores that were"
         )

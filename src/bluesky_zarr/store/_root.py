@@ -11,6 +11,7 @@ from typing import Any
 
 from bluesky_zarr.store._files import link_new
 from bluesky_zarr.store._identity import who
+from bluesky_zarr.store._kinds import made_by
 from bluesky_zarr.store._locks import directory_turn
 from bluesky_zarr.store._metadata import (
     encode_document,
@@ -72,8 +73,8 @@ class StoreRoot:
         """Raise FileExistsError unless this is a store of ours that is not yet published."""
         document = read_document(self.path)
         attributes = document.get("attributes", {})
-        kind, made_by = document["node_type"], attributes.get("format", {}).get("name")
-        if kind != "group" or made_by != FORMAT["name"]:
+        kind = document["node_type"]
+        if kind != "group" or made_by(attributes) != FORMAT["name"]:
             raise FileExistsError(
                 f"{str(self.path)!r} is a Zarr {kind} that bluesky-zarr did not make; "
                 "choose another path"

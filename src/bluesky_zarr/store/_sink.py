@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from bluesky_zarr.store._durability import Flusher, flush_of
 from bluesky_zarr.store._failure import Failure
+from bluesky_zarr.store._files import SyncError
 from bluesky_zarr.store._frames import FrameFiles
 from bluesky_zarr.store._grouping import Block, Grouping
 from bluesky_zarr.store._growth import Growth

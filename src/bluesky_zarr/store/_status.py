@@ -10,6 +10,7 @@ from typing import Any
 
 from bluesky_zarr._text import table
 from bluesky_zarr.store._identity import is_alive
+from bluesky_zarr.store._kinds import made_by
 from bluesky_zarr.store._metadata import DOCUMENT, read_document
 from bluesky_zarr.store._paths import local_path
 from bluesky_zarr.store._provenance import FORMAT
@@ -123,8 +124,8 @@ def _state(store: Path) -> StoreState:
         document = read_document(store)
     except (OSError, ValueError) as error:
         return StoreState(store, "damaged", str(error))
-    attributes = document.get("attributes")
-    if not isinstance(attributes, Mapping) or not _is_ours(attributes):
+    attributes = document["attributes"]
+    if made_by(attributes) != FORMAT["name"]:
         return StoreState(store, "unknown", "it was not written by bluesky-zarr")
     said = attributes.get("status")
     if said in STATUSES:
@@ -132,11 +133,6 @@ def _state(store: Path) -> StoreState:
     if said != "running":
         return StoreState(store, "damaged", f"its status is {said!r}; look with validate")
     return _of_running(store, attributes)
-
-
-def _is_ours(attributes: Mapping[str, Any]) -> bool:
-    made_by = attributes.get("format")
-    return isinstance(made_by, Mapping) and made_by.get("name") == FORMAT["name"]
 
 
 def _of_running(store: Path, attributes: Mapping[str, Any]) -> StoreState:

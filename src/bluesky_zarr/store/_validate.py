@@ -17,9 +17,10 @@ from bluesky_zarr.store._frame_array import (
     ShardGroup,
 )
 from bluesky_zarr.store._identity import is_alive
-from bluesky_zarr.store._kinds import holds_frames, is_frame_array
+from bluesky_zarr.store._kinds import holds_frames, is_frame_array, made_by
 from bluesky_zarr.store._metadata import Document, nodes, open_quietly, read_document
 from bluesky_zarr.store._paths import local_path
+from bluesky_zarr.store._provenance import FORMAT
 from bluesky_zarr.store._report import Report
 
 STATUSES = ("running", "complete", "stopped", "aborted", "failed", "recovered")
@@ -70,7 +71,7 @@ class _Validation:
         self.report = report
         self.deep = deep
         self.attributes: dict[str, Any] = root.get("attributes") or {}
-        self.ours = (self.attributes.get("format") or {}).get("name") == "bluesky-zarr"
+        self.ours = made_by(self.attributes) == FORMAT["name"]
         report.status = str(self.attributes.get("status", "")) if self.ours else ""
         self.live = report.status == "running"
         self.documents: dict[str, Document] = {}
