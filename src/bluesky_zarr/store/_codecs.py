@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from crc32c import crc32c as _crc32c
 from numcodecs import blosc as _blosc  # pyright: ignore[reportAttributeAccessIssue] compiled
 from numcodecs import zstd as _zstd  # pyright: ignore[reportAttributeAccessIssue] compiled
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    Encoder = Callable[[Buffer], Buffer]
 
 CODECS_HELP = (
     '"none", "lz4", "zstd-N" (N from 1 to 22), '
@@ -23,8 +22,7 @@ CODECS_HELP = (
 """The codec names that are understood, as a text for error messages."""
 
 # Blosc 1 counts in signed 32-bit integers and adds up to 16 bytes of its own.
-BLOSC_OVERHEAD = 16
-BLOSC_MAX_BYTES = 2**31 - 1 - BLOSC_OVERHEAD
+BLOSC_MAX_BYTES = 2**31 - 1 - 16
 
 _NAME = re.compile(r"none|lz4|zstd-(?P<level>\d{1,2})|blosc-(?P<cname>lz4|zstd)-(?P<clevel>\d)")
 _SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
@@ -80,71 +78,16 @@ def compressor_configuration(name: str, itemsize: int) -> dict[str, Any] | None:
     }
 
 
-class Encoder:
-    """Makes the bytes of a chunk the compressed ones, without a checksum, as a Zarr v3 codec entry
-    says; None hands its input back.
-    """
-
-    def __init__(self, entry: Mapping[str, Any] | None) -> None:
-        #: How much longer than its input the output can be, where it goes into a buffer; 0 where
-        #: none is needed.
-        self.overhead = 0
-        self._compress: Callable[[Buffer, Any], Buffer] = _identity
-        if entry is None:
-            return
-        options = entry["configuration"]
-        if entry["name"] == "zstd":
-            level = options["level"]
-            self._compress = lambda data, _: _zstd.compress(data, level)
-            return
-        cname, clevel, itemsize = options["cname"].encode(), options["clevel"], options["typesize"]
-        shuffle = _SHUFFLES[options["shuffle"]]
-        into = _blosc_compress_ctx()
-        if into is None:
-            # The element size is said, because Blosc would take it from a buffer that may be seen
-            # as plain bytes.
-            self._compress = lambda data, _: _blosc.compress(
-                data, cname, clevel, shuffle, 0, itemsize
-            )
-            return
-        self.overhead = BLOSC_OVERHEAD
-
-        def compress(data: Buffer, out: memoryview) -> memoryview:
-            source = np.frombuffer(memoryview(data), np.uint8)
-            target = np.frombuffer(out, np.uint8)
-            nbytes = into(
-                *(clevel, shuffle, itemsize, source.nbytes, source.ctypes.data),
-                *(target.ctypes.data, target.nbytes, cname, 0, 1),
-            )
-            if nbytes <= 0:
-                raise RuntimeError(
-                    f"blosc cannot compress {source.nbytes} bytes (error {nbytes}); "
-                    "use another codec, such as zstd-1"
-                )
-            return out[:nbytes]
-
-        self._compress = compress
-
-    def __call__(self, data: Buffer, out: memoryview | None = None) -> memoryview:
-        """Encode; the result is good as long as `data` and `out` stay what they are.
-
-        `out` is writable and at least `overhead` bytes longer than `data`; new memory, if not
-        given.
-        """
-        if out is None and self.overhead:
-            out = np.empty(memoryview(data).nbytes + self.overhead, np.uint8).data
-        return memoryview(self._compress(data, out))
-
-
 def encoder(name: str, itemsize: int) -> Encoder:
-    """What makes the bytes of a chunk the compressed ones, by a codec's name.
+    """A function from the bytes of a chunk to the compressed bytes, without a checksum; "none"
+    hands its input back.
 
     Raises
     ------
     ValueError
         The name is not a codec.
     """
-    return Encoder(compressor_configuration(name, itemsize))
+    return _compressing(compressor_configuration(name, itemsize))
 
 
 def encoder_of(codecs: Sequence[Mapping[str, Any]]) -> Encoder:
@@ -168,31 +111,24 @@ def encoder_of(codecs: Sequence[Mapping[str, Any]]) -> Encoder:
             f"codecs {names} are none that bluesky-zarr writes; choose one of {CODECS_HELP}"
         )
     decoder(codecs)
-    return Encoder(codecs[1] if len(codecs) == 3 else None)
+    return _compressing(codecs[1] if len(codecs) == 3 else None)
 
 
-@cache
-def _blosc_compress_ctx() -> Callable[..., int] | None:
-    """Blosc's own function, from the library that numcodecs comes with; None if it is hidden there.
-
-    numcodecs allocates an output for each chunk and copies the result once more, without letting
-    go of the interpreter: with lz4 that is a third of the time. Blosc itself writes where it is
-    told.
-    """
-    try:
-        function = ctypes.CDLL(_blosc.__file__).blosc_compress_ctx
-    except (OSError, AttributeError):
-        return None
-    size, pointer, number = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int
-    function.argtypes = [
-        *(number, number, size, size, pointer),
-        *(pointer, size, ctypes.c_char_p, size, number),
-    ]
-    function.restype = number
-    return function
+def _compressing(entry: Mapping[str, Any] | None) -> Encoder:
+    if entry is None:
+        return _identity
+    options = entry["configuration"]
+    if entry["name"] == "zstd":
+        level = options["level"]
+        return lambda data: _zstd.compress(data, level)
+    cname, clevel, itemsize = options["cname"].encode(), options["clevel"], options["typesize"]
+    shuffle = _SHUFFLES[options["shuffle"]]
+    # The element size is said, because Blosc would take it from a buffer that may be seen as plain
+    # bytes.
+    return lambda data: _blosc.compress(data, cname, clevel, shuffle, 0, itemsize)
 
 
-def _identity(data: Buffer, out: object = None) -> Buffer:
+def _identity(data: Buffer) -> Buffer:
     return data
 
 

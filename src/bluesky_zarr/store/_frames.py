@@ -179,17 +179,17 @@ class FrameFiles:
         OSError
             The disk refused.
         """
-        with self._tiles.encoded(frame) as encoded:
-            places = self._places(flat)
-            files = self._shards.acquire(places)
-            try:
-                extents = [
-                    self._append(file, place, tiles, number, time, slots)
-                    for file, place, tiles in zip(files, places, encoded, strict=True)
-                ]
-                self._enter(files, places, extents, flat, number, ranges)
-            finally:
-                self._shards.release(places)
+        encoded = [self._tiles.encode(frame, part) for part in self._tiles.parts]
+        places = self._places(flat)
+        files = self._shards.acquire(places)
+        try:
+            extents = [
+                self._append(file, place, tiles, number, time, slots)
+                for file, place, tiles in zip(files, places, encoded, strict=True)
+            ]
+            self._enter(files, places, extents, flat, number, ranges)
+        finally:
+            self._shards.release(places)
 
     def _append(
         self,

@@ -152,9 +152,9 @@ class Grouping:
                 self._ahead -= count - 1
                 self._new += count
                 done += count
+                self._number += count
                 if self._new == self._wanted:
                     self._hand_over()
-            self._number += done
             return self._number
 
     def retract(self, index: Index) -> int | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,11 +47,6 @@ class Tiles:
         self._block_shape = slots + frame_shape
         self._stored_tile = slots + tile
         self._encode = encoder(codec, dtype.itemsize)
-        self._room = 0  # for all tiles of a frame, encoded
-        if self._encode.overhead:
-            tiles = sum(len(part.tiles) for part in self.parts)
-            self._room = tiles * (self.nbytes + self._encode.overhead)
-        self._spare: list[np.ndarray] = []
         compressor = compressor_configuration(codec, dtype.itemsize)
         self._codecs = [*([compressor] if compressor else []), {"name": "crc32c"}]
 
@@ -61,35 +55,19 @@ class Tiles:
         """Bytes of a tile before it is encoded."""
         return math.prod(self._stored_tile) * self._dtype.itemsize
 
-    @contextlib.contextmanager
-    def encoded(self, frame: np.ndarray) -> Iterator[list[list[memoryview | None]]]:
-        """The tiles of a frame, encoded, for each part. The frame is C-contiguous if it is not cut,
-        and must stay as it is meanwhile.
+    def encode(self, frame: np.ndarray, part: Part) -> list[memoryview | None]:
+        """The tiles of a part of a frame, which is C-contiguous if it is not cut, and must stay as
+        it is as long as they are used.
         """
-        # Touching new memory takes longer than what is done to it, so it is used again: each thread
-        # that is at it at the same time has a piece of it.
-        try:
-            room = self._spare.pop()
-        except IndexError:
-            room = np.empty(self._room, np.uint8)
-        try:
-            out = room.data
-            chunks: list[list[memoryview | None]] = []
-            for part in self.parts:
-                chunks.append([])
-                for cut in part.tiles:
-                    if cut is None:
-                        chunks[-1].append(None)
-                        continue
-                    tile = frame if self._whole else self._tile_of(frame, cut)
-                    # Seen as bytes: not every dtype is one that a buffer can be cast from later.
-                    encoded = self._encode(tile.reshape(-1).view(np.uint8).data, out)
-                    if self._room:
-                        out = out[encoded.nbytes :]
-                    chunks[-1].append(encoded)
-            yield chunks
-        finally:
-            self._spare.append(room)
+        chunks: list[memoryview | None] = []
+        for cut in part.tiles:
+            if cut is None:
+                chunks.append(None)
+                continue
+            tile = frame if self._whole else self._tile_of(frame, cut)
+            # Seen as bytes: not every dtype is one that a buffer can be cast from later.
+            chunks.append(memoryview(self._encode(tile.reshape(-1).view(np.uint8).data)))
+        return chunks
 
     def _tile_of(self, frame: np.ndarray, cut: tuple[slice, ...]) -> np.ndarray:
         tile = frame[(..., *cut)]
