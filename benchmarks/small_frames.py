@@ -4,31 +4,30 @@
                                       [--count N] [--rounds N]
 
 Frames are 64 x 64 uint16; contenders take turns, each in a process of its own, and each is verified
-by reading everything back. Then a million positions (with --real) show whether a frame costs the
-same at the end as at the beginning, in time and in memory. Without --real it is quick, which says
-little. Peers that this Python lacks are taken from that of --peers, or left out.
+by reading everything back. Without --real it is quick, which says little. Peers that this Python
+lacks are taken from that of --peers, or left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.pop(0)
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import numpy as np
-
-from benchmarks.writing_parts.measure import Figures, Goal, measure
-from bluesky_zarr.store import SourceInfo, ZarrWriter
+from benchmarks.writing_parts.measure import Figures, Goal, described, measure
 
 PEERS = ("zarr_python_blocks", "acquire_zarr")
 CASES = {
-    "64 x 64": ((64, 64), "", 0, ("raw_blocks", "ours_grouped", "ours_many", *PEERS)),
+    "64 x 64": (
+        (64, 64),
+        "",
+        0,
+        ("raw_blocks", "bare_blocks", "ours_grouped", "ours_many", *PEERS),
+    ),
     "64 x 64, lz4": ((64, 64), "lz4", 5, ("ours_grouped", "acquire_zarr")),
     "scalars": ((), "", 0, ("list_append", "ours_grouped", "ours_many")),
 }
@@ -56,11 +55,11 @@ def main() -> None:
             "level": level,
         }
         figures = measure(contenders, order, rounds, options.peers)
+        print(*("", *described(contenders)), sep="\n")
         print(f"\n{case:20} {'us each':>8} {'MiB':>6}")
         for name, figure in figures.items():
             print(f"{name:20} {figure['s'] / many * 1e6:8.3f} {figure['MiB']:6.0f}")
         print(*goals(case, figures, many), sep="\n")
-    flatness(1_000_000 if options.real else 100_000, options.directory)
 
 
 def goals(case: str, figures: dict[str, Figures], count: int) -> list[Goal]:
@@ -76,29 +75,6 @@ def goals(case: str, figures: dict[str, Figures], count: int) -> list[Goal]:
         ratio = each["acquire_zarr"] / each["ours_grouped"]
         found.append(Goal("times as fast as acquire_zarr", ratio, least=5))
     return found
-
-
-def flatness(count: int, directory: str) -> None:
-    """Time and memory of the last tenth beside those of the first."""
-    with tempfile.TemporaryDirectory(dir=directory) as folder:
-        writer = ZarrWriter(f"{folder}/flat.zarr", codec="none")
-        sink = writer.prepare(SourceInfo("cam", "uint16", (8, 8), flown=True), capacity=count)
-        frame = np.ones((8, 8), "uint16")
-        tenths, memory = [], []
-        for _ in range(10):
-            started = time.perf_counter()
-            for _ in range(count // 10):
-                sink.write(frame)
-            sink.drain()
-            tenths.append(time.perf_counter() - started)
-            memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        writer.complete()
-    us = [tenth / count * 1e7 for tenth in tenths]
-    print(f"\n{count} frames of 8 x 8: {us[0]:.2f} us each at first, {us[-1]:.2f} at last")
-    print(Goal("last tenth, times the first", us[-1] / us[0], most=1.1))
-    print(
-        Goal("memory of the last tenth, times that of the first", memory[-1] / memory[0], most=1.1)
-    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.writing_parts.contenders import NEEDS
+from benchmarks.writing_parts.contenders import CONTENDERS, NEEDS
 
 ONE = Path(__file__).with_name("one.py")
 INSTALL = {"zarr": "zarr", "acquire_zarr": "acquire-zarr"}
@@ -43,6 +43,11 @@ class Goal:
         )
         sign, bound = (">=", self.least) if self.least is not None else ("<=", self.most)
         return f"{'pass' if met else 'FAIL'}  {self.text}: {self.value:.3g} ({sign} {bound})"
+
+
+def described(contenders: Sequence[str]) -> list[str]:
+    """What each contender is, and at which settings."""
+    return [f"{name:20} {CONTENDERS[name].__doc__}" for name in contenders]
 
 
 def measure(

@@ -68,7 +68,7 @@ def _warm(path: Path, nbytes: int) -> None:
 
 
 def _imports(contender: str) -> None:
-    if contender.startswith("ours") or contender == "raw":
+    if contender.startswith("ours") or contender.startswith(("raw", "bare")):
         import bluesky_zarr.store  # noqa: F401
     module = {"zarr_python": "zarr", "zarr_python_blocks": "zarr"}.get(contender, contender)
     if contender in ("tensorstore", "zarr_python", "zarr_python_blocks", "zarrs", "h5py"):
