@@ -16,10 +16,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "bluesky_zarr"
 
 VERBS = (
     "add|append|ask|begin|build|call|change|check|choose|clip|close|connect|copy|correct|create|cut|"
-    "declare|delete|deliver|derive|draw|end|expose|finish|fix|fly|free|give|have|inject|install|join|"
+    "declare|delete|deliver|derive|draw|end|expose|finish|fix|fly|free|give|have|ingest|inject|install|join|"
     "keep|lay|leave|look|lower|make|mark|measure|mend|mount|move|name|omit|open|pass|prepare|publish|"
     "put|raise|read|recover|reinstall|remove|rename|repeat|replace|restore|resume|retry|run|say|scan|"
-    "separate|set|split|start|store|take|trigger|try|turn|use|wait|write|zip"
+    "separate|set|split|start|store|take|trigger|try|turn|unpack|use|wait|write|zip"
 )
 
 #: Advice is an imperative that begins a clause, or says what would have been right.
@@ -59,12 +59,14 @@ WITHOUT_A_VALUE = {
     "geometry.py:__post_init__": NOTHING_GIVEN,
     "ingest/cubes/_cluster.py:cluster": NOTHING_GIVEN,
     "ingest/cubes/_config.py:_check_choices": "two options, which are named",
-    "ingest/cubes/_errors.py:naming": OF_A_FILE,
     "ingest/cubes/_flow.py:make_flow": NOTHING_GIVEN,
     "ingest/cubes/_header.py:fixed_header": OF_A_FILE,
     "ingest/cubes/_image.py:_image_hdu": OF_A_FILE,
     "ingest/cubes/_image.py:read_image": OF_A_FILE,
     "ingest/cubes/_time.py:time_of": OF_A_FILE,
+    "ingest/_files.py:find_files": NOTHING_GIVEN,
+    "ingest/_workers.py:map": "a process that died and said nothing",
+    "ingest/spectra/_ingest.py:ingest_spectra": "the report of validate, whole",
     "peaks/_fit.py:fit_peaks": NOTHING_GIVEN,
     "peaks/_fit.py:_checked": "an array of errors, of which many can be wrong",
     "peaks/_fit_nd.py:fit_peaks_nd": NOTHING_GIVEN,
@@ -76,8 +78,6 @@ WITHOUT_A_VALUE = {
     "plans/_strategy.py:__post_init__": "a peak, whose text is a table",
     "plans/_zoom_scan.py:_axes": NOTHING_GIVEN,
     "session/_placer.py:__call__": "two RunEngines, which have no names",
-    "store/_batch.py:publish": "the report of validate, whole",
-    "store/_failure.py:check": SYSTEM,
     "store/_grouping.py:_find": "closed by the sink, which names itself when it is asked first",
     "store/_publish.py:entry_count": REPORTED,
     "store/_table.py:_new_setpoint": HELPER,
@@ -100,8 +100,9 @@ WITHOUT_ADVICE = {
     "ingest/cubes/_time.py:_in_utc": ADVISED,
     "ingest/cubes/_time.py:time_of": ADVISED,
     "ingest/cubes/_discover.py:like": "convert them on their own, it says",
-    "ingest/cubes/_image.py:_image_hdu": "move it out of the input directory, it says",
     "ingest/cubes/_state.py:take_up": "caught and said as a StateError, with advice",
+    "ingest/spectra/_ingest.py:_look": HELPER,
+    "ingest/spectra/_ingest.py:ingest_spectra": "the report of validate, whole",
     "plans/_conditions.py:_fail": HELPER,
     "plans/_strategies.py:strategy_of": HELPER,
     "store/_arrays.py:shard": "numbers of the caller's own loop over the shards",
@@ -113,6 +114,7 @@ WITHOUT_ADVICE = {
     "store/_files.py:preallocate": SYSTEM,
     "store/_files.py:pwrite_all": SYSTEM,
     "store/_files.py:rename": SYSTEM,
+    "store/_files.py:sync_fd": SYSTEM,
     "store/_frame_array.py:__init__": REPORTED,
     "store/_frames.py:load": REPORTED,
     "store/_paths.py:_check_part": HELPER,
@@ -147,11 +149,12 @@ def text_of(node: ast.AST) -> str:
 
 def texts_of(tree: ast.Module) -> dict[str, str]:
     """Texts with a name of their own, which messages are put together from."""
-    return {
+    found = {
         node.targets[0].id: text_of(node.value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
+    return {name: text for name, text in found.items() if text}
 
 
 def sites() -> Iterator[Site]:
@@ -186,7 +189,7 @@ def made_by(node: ast.AST) -> ast.Call | None:
         return None
     name = ast.unparse(made.func)
     # A function of ours that makes an error is looked at where it makes it.
-    raised = isinstance(node, ast.Raise) and not name.startswith("self.")
+    raised = isinstance(node, ast.Raise) and not name.startswith(("self.", "_"))
     return made if raised or name.rsplit(".", 1)[-1].endswith(("Error", "Exception")) else None
 
 

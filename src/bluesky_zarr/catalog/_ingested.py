@@ -49,8 +49,8 @@ def documents(path: str | os.PathLike[str]) -> Iterator[tuple[str, dict[str, Any
     summary = attributes.get("ingest")
     if not isinstance(summary, Mapping) or attributes.get("status") != "complete":
         raise ValueError(
-            f"{str(store)!r} is no published data set of `bluesky-zarr ingest`; runs get into a "
-            "catalog while they are acquired"
+            f"{str(store)!r} is no published data set of `bluesky-zarr ingest`: "
+            "give the path of one; runs get into a catalog while they are acquired"
         )
     when = _timestamp(attributes["created_at"])
     run: Any = event_model.compose_run(
@@ -129,7 +129,9 @@ def announce(path: str | os.PathLike[str], catalog: str | Container) -> str:
     client: Any = tiled.from_uri(catalog) if isinstance(catalog, str) else catalog
     uid = made[0][1]["uid"]
     if uid in client:
-        raise ValueError(f"{os.fspath(path)!r} is in the catalog already, as the run {uid}")
+        raise ValueError(
+            f"{os.fspath(path)!r} is in the catalog already: read it there, as the run {uid}"
+        )
     writer = plugins.TiledWriter(client)
     for name, doc in made:
         writer(name, doc)
