@@ -26,7 +26,8 @@ def main() -> None:
     total = 600 * math.prod(FRAME) * 2
     print(f"600 frames of 2048 x 2048 uint16: {total / 1e9:.2f} GB")
     print(
-        f"{'scan':12} {'layout':9} {'':8} {'inner MB':>8} {'shard MB':>8} {'files':>6} {'per GB':>7}"
+        f"{'scan':12} {'layout':9} {'':8} {'inner MB':>8} {'shard MB':>8} "
+        f"{'files':>6} {'per GB':>7}"
     )
     for name, scan in SCANS.items():
         shape = scan + FRAME

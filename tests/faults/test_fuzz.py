@@ -24,8 +24,8 @@ _WORDS = (
     "file:///", "../", "..", "/", "\\", "%2e%2e%2f", "{uid}", "{uid.__class__}", "{0}", "${HOME}",
     "!!python/object/apply:os.system", "&a", "*a", "\x00", "\n", "\u202e", "\ud800", "cam",
     "base_uri: ", "naming: ", "codec: ", "peak(prominence=", ")", "(", " and ", " or ", "not ", ">",
-    "<=", "1e999", "-", "nan", "zstd-1", "__import__('os')", "x" * 300, "s3://b/k", "[", "]", "{", "}",
-    "\"", "'",
+    "<=", "1e999", "-", "nan", "zstd-1", "__import__('os')", "x" * 300, "s3://b/k", "[", "]", "{",
+    "}", "\"", "'",
 )  # fmt: skip
 
 
