@@ -53,6 +53,7 @@ ADVISED = "advice is the class's own: put it right in a copy, or move the file; 
 OTHERS = "another library's words follow, and they say it"
 
 WITHOUT_A_VALUE = {
+    "cli.py:recover": NOTHING_GIVEN,
     "devices/_scalars.py:region": NOTHING_GIVEN,
     "devices/_sim_sample.py:__init__": NOTHING_GIVEN,
     "devices/_source.py:_not_connected": NOTHING_GIVEN,

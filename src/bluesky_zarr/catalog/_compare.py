@@ -33,7 +33,9 @@ def connect(uri: str) -> Any:
     try:
         return tiled.from_uri(uri)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise OSError(f"the catalog {uri!r} cannot be used: {error}") from error
+        raise OSError(
+            f"the catalog {uri!r} cannot be used ({error}): check its address and that it runs"
+        ) from error
 
 
 def compare(report: Report, catalog: Any) -> None:
