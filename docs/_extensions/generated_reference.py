@@ -1,5 +1,6 @@
 """Directives that write reference pages from the code itself: commands, and the configuration."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -17,8 +18,9 @@ class CommandLine(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Make the section."""
-        self.env.note_dependency(__file__)
         group = typer.main.get_group(app)
+        for source in {__file__, *(_source_of(each.callback) for _, each in _commands(group))}:
+            self.env.note_dependency(source)
         text = "\n\n".join(_command(name, each) for name, each in _commands(group))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
@@ -28,7 +30,8 @@ class Settings(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Make the table."""
-        self.env.note_dependency(__file__)
+        for source in (__file__, _source_of(StorageConfig)):
+            self.env.note_dependency(source)
         rows = ["| Field | Environment | Default | Meaning |", "| --- | --- | --- | --- |"]
         prefix = StorageConfig.model_config.get("env_prefix", "")
         for name, field in StorageConfig.model_fields.items():
@@ -37,6 +40,11 @@ class Settings(SphinxDirective):
             meaning = ". ".join(text for text in (field.description, choices) if text)
             rows.append(f"| `{name}` | `{prefix}{name.upper()}` | {default} | {meaning} |")
         return self.parse_text_to_nodes("\n".join(rows))
+
+
+def _source_of(made: Any) -> str:
+    """The file whose change makes a page anew."""
+    return inspect.getsourcefile(inspect.unwrap(made)) or __file__
 
 
 def _commands(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
