@@ -100,6 +100,24 @@ def test_a_run_that_could_not_be_synced_becomes_failed_not_complete(lab: SimpleN
     assert read_document(lab.storage.last_path)["attributes"]["status"] == "complete"
 
 
+def test_frames_that_the_end_of_a_run_could_not_store_make_it_failed(
+    lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retire = lab.cam.retire
+
+    def full(run_uid: str) -> None:
+        retire(run_uid)
+        monkeypatch.undo()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(lab.cam, "retire", full)
+    with pytest.raises(OSError, match="No space left"):
+        lab.RE(bp.count([lab.cam], 2))
+    attributes = read_document(lab.storage.last_path)["attributes"]
+    assert attributes["status"] == "failed"
+    assert "No space left" in attributes["reason"]
+
+
 def test_runs_that_fail_leave_no_threads_and_no_open_files(lab: SimpleNamespace) -> None:
     def fails() -> None:
         fault = failing(errno.ENOSPC, "pwritev", where="cam/c/", after=2)

@@ -297,17 +297,20 @@ class RunRecorder:
 
         def attempt(action: Callable[[], object]) -> None:
             try:
-                try:
-                    action()
-                except OSError as error:
-                    if error.errno not in FULL or self._journal is None:
-                        raise
-                    # The end of a run has room of its own, once nobody writes frames any more.
-                    release_reserve(self.path)
-                    action()
+                action()
             except Exception as error:
                 errors.append(error)
 
+        def with_reserve(action: Callable[[], object]) -> None:
+            try:
+                action()
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                release_reserve(self.path)
+                action()
+
+        # The end of a run has room of its own; it is given back when nobody writes frames any more.
         for device in self._devices:
             attempt(lambda device=device: device.retire(self.run_uid))
         journal = self._journal
@@ -315,12 +318,13 @@ class RunRecorder:
             if "primary" in self._device_streams:  # frames, but perhaps not one event
                 attempt(lambda: self._table("primary"))
             for table in self._tables.values():
-                attempt(table.close)
+                attempt(lambda table=table: with_reserve(table.close))
             if self._merges:
-                attempt(lambda: merge(self.path))
+                attempt(lambda: with_reserve(lambda: merge(self.path)))
             if errors:
                 status, reason = "failed", reason or str(errors[0])
-            attempt(lambda: journal.append("status", {"status": status, "reason": reason}))
+            ended = {"status": status, "reason": reason}
+            attempt(lambda: with_reserve(lambda: journal.append("status", ended)))
             attempt(journal.close)
             if self.config.publication == "stop":
                 self._outcome = status, reason
