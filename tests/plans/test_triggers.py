@@ -302,7 +302,7 @@ def test_triggers_are_nested_so_deep_and_no_deeper():
         (lambda: Within("det", 5, 1), ValueError, "nothing is within 5 and 1"),
         (lambda: PeakFound(min_width=-1), ValueError, "min_width is -1; it cannot be negative"),
         (lambda: PeakFound(None, None, 3, 2), ValueError, "no width is between 3 and 2"),
-        (lambda: AllOf((YES[0],)), ValueError, "AllOf joins two triggers or more, not 1"),
+        (lambda: AllOf((YES[0],)), ValueError, "AllOf joins triggers: give two or more, not 1"),
     ],
 )
 def test_a_trigger_that_cannot_be_is_refused(make, error, words):

@@ -108,7 +108,7 @@ class Limited(SimMotor):
 def test_a_position_that_a_motor_refuses_is_found_before_anything_moves(bench):
     with init_devices():
         z = Limited(instant=True)
-    with pytest.raises(ValueError, match="'z' cannot go to 10: beyond the soft limit of 9 mm"):
+    with pytest.raises(ValueError, match=r"'z' cannot go to 10 \(beyond the soft limit of 9 mm"):
         bench.scan(motor=z)
     assert bench.diode.exposures == 0
 

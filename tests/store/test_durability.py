@@ -224,13 +224,11 @@ def test_page_leaves_it_to_the_system(tmp_path: Path, synced: list[Path]) -> Non
 def test_a_closed_sink_is_on_disk_and_its_thread_has_ended(
     tmp_path: Path, synced: list[Path], durability: str
 ) -> None:
-    before = threading.active_count()
     sink = prepare(tmp_path / "s.zarr", durability)
     for k in range(7):
         sink.write(frame(k))
     sink.close()
     assert len({path for path in synced if path.is_file()}) == 2
-    assert threading.active_count() <= before + len(sink._queue._pool._threads)
     assert not any(thread.name == "bluesky-zarr-flush" for thread in threading.enumerate())
 
 
