@@ -323,7 +323,8 @@ class ShardFile:
     def read_lead(self, extent: tuple[int, int]) -> bytes:
         """The bytes before the head of the encoded chunk at (offset, length)."""
         offset = extent[0] - HEAD_BYTES - self.lead
-        return self._pread(self.lead, offset) if offset >= self.header_bytes else b""
+        inside = offset >= self.header_bytes and extent[0] <= self.size
+        return self._pread(self.lead, offset) if inside else b""
 
     def records(self, array_id: bytes | None = None) -> Iterator[Record]:
         """All records with a good head, in the order of the file, each with all its bytes inside
