@@ -10,6 +10,8 @@ bin := $(VENV)/bin
 python := $(bin)/python
 pip := $(python) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 inputs := pyproject.toml constraints.txt
+# The tests take turns on as many processes as there are cores, but memory is not endless.
+workers := $(shell n=$$(nproc 2>/dev/null || echo 1); [ $$n -le 4 ] || n=4; echo $$n)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -46,7 +48,7 @@ demo: $(VENV)/.demo ## a scan of the simulated beamline, from camera to picture
 	$(bin)/bluesky-zarr demo $(ARGS)
 
 test: $(VENV)/.test ## the tests, without the slow ones
-	$(python) -m pytest $(ARGS)
+	$(python) -m pytest -n $(workers) --dist worksteal $(ARGS)
 
 test-slow: $(VENV)/.test ## the slow tests
 	$(python) -m pytest -m slow $(ARGS)
