@@ -80,7 +80,9 @@ def test_it_is_found_by_what_it_says_of_itself(server: TiledServer, spectra: Pat
 
 def test_a_data_set_is_one_run(server: TiledServer, spectra: Path) -> None:
     uid = announce(spectra, server.client())
-    with pytest.raises(ValueError, match=f"in the catalog already, as the run {uid}"):
+    with pytest.raises(
+        ValueError, match=f"in the catalog already: read it there, as the run {uid}"
+    ):
         announce(spectra, server.client())
     (start, *_), (again, *_) = ([doc for _, doc in documents(spectra)] for _ in "12")
     assert start == again
