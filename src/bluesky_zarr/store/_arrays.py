@@ -21,6 +21,7 @@ from bluesky_zarr.store._kinds import is_frame_array, sharding
 from bluesky_zarr.store._metadata import open_for_blocks, read_document
 from bluesky_zarr.store._paths import check_inside
 from bluesky_zarr.store._pool import calls_ahead, in_order
+from bluesky_zarr.store._strided import copy_values
 from bluesky_zarr.store._whole_shard import WholeShard
 
 if TYPE_CHECKING:
@@ -155,9 +156,12 @@ class ArrayWriter:
         """
         if values.shape != self.chunks:
             padded = np.full(self.chunks, self._array.fill_value, self._stored_dtype)
-            padded[tuple(map(slice, values.shape))] = values
+            copy_values(padded[tuple(map(slice, values.shape))], values)
             values = padded
-        values = np.ascontiguousarray(values, self._stored_dtype)
+        elif not values.flags.c_contiguous or values.dtype != self._stored_dtype:
+            whole_chunk = np.empty(self.chunks, self._stored_dtype)
+            copy_values(whole_chunk, values)
+            values = whole_chunk
         data = self._encode(values.reshape(-1).view("u1").data)
         return data, checksum(data)
 
