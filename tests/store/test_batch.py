@@ -149,20 +149,69 @@ def test_a_finished_store_that_never_got_its_name_is_published_when_resumed(
     assert os.listdir(tmp_path) == ["cube.zarr"]
 
 
-def test_a_replaced_store_that_a_dead_process_left_is_not_taken_for_a_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    BatchStore(tmp_path / "cube.zarr", attributes={"number": 1}).publish()
+def replaced_by_one_that_died(target: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    BatchStore(target, attributes={"number": 1}).publish()
     with monkeypatch.context() as patch:
-        patch.setattr(batch_module, "fsync_dir", lambda *_: exec("raise KeyboardInterrupt"))
-        store = BatchStore(tmp_path / "cube.zarr", attributes={"number": 2}, replace=True)
+        patch.setattr(batch_module, where, lambda *_: exec("raise KeyboardInterrupt"))
+        store = BatchStore(target, attributes={"number": 2}, replace=True)
         with pytest.raises(KeyboardInterrupt):
             store.publish()
         store.close()
+
+
+@pytest.mark.parametrize("where", ["fsync_dir", "_delete"])
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_replaced_store_that_a_dead_process_left_is_deleted_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, resume: bool
+) -> None:
+    target = tmp_path / "cube.zarr"
+    replaced_by_one_that_died(target, monkeypatch, where)
+    assert sorted(os.listdir(tmp_path)) == ["cube.zarr", "cube.zarr.tmp"]
+    assert zarr.open_group(str(target), mode="r").attrs["number"] == 2
+    with BatchStore(target, attributes={"number": 3}, replace=True, resume=resume) as store:
+        assert not store.finished
+        assert zarr.open_group(str(target), mode="r").attrs["number"] == 2
+        store.publish()
+    assert zarr.open_group(str(target), mode="r").attrs["number"] == 3
+    assert os.listdir(tmp_path) == ["cube.zarr"]
+    assert batch_module.LOCK not in os.listdir(target)
+
+
+def test_a_store_that_somebody_else_put_there_is_not_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, left = tmp_path / "cube.zarr", tmp_path / "cube.zarr.tmp"
+    replaced_by_one_that_died(target, monkeypatch, "fsync_dir")
+    left.rename(tmp_path / "old.zarr")
+    writer = ZarrWriter(tmp_path / "scan.zarr")
+    writer.prepare(SourceInfo("cam", "uint16", (4, 6))).write(np.zeros((4, 6), "uint16"))
+    writer.publish()
+    writer.path.rename(left)
     for resume in (True, False):
-        with pytest.raises(FileExistsError, match=r"is the store that 'cube.zarr' has replaced"):
-            BatchStore(tmp_path / "cube.zarr", replace=True, resume=resume)
-    assert zarr.open_group(str(tmp_path / "cube.zarr"), mode="r").attrs["number"] == 2
+        with pytest.raises(FileExistsError, match=r"nothing says that 'cube.zarr' has replaced it"):
+            BatchStore(target, replace=True, resume=resume)
+    assert validate(left)
+
+
+def test_whoever_is_still_replacing_a_store_is_not_disturbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "cube.zarr"
+    BatchStore(target).publish()
+    delete = batch_module._delete
+    words = []
+
+    def while_deleting(path: Path) -> None:
+        with pytest.raises(BlockingIOError, match="is being published by another process") as told:
+            BatchStore(target, replace=True)
+        words.append(str(told.value))
+        delete(path)
+
+    with BatchStore(target, replace=True) as store:
+        monkeypatch.setattr(batch_module, "_delete", while_deleting)
+        store.publish()
+    assert len(words) == 1
+    assert os.listdir(tmp_path) == ["cube.zarr"]
 
 
 @pytest.mark.faults

@@ -96,7 +96,8 @@ class BatchStore:
         compressor_configuration(codec, 1)
         self.target = store_path(target)
         #: Where the store is built.
-        self.path = self.target.with_name(f"{self.target.name}.tmp")
+        self.path = _built_at(self.target)
+        finish_replacing(self.target)
         self._codec = codec
         self._replace = replace
         if os.path.lexists(self.target):
@@ -213,8 +214,9 @@ class BatchStore:
         replaced = self._replace and os.path.lexists(self.target)
         if replaced:
             self._check_replaceable()
-            # What has one is new; see _check_not_replaced.
+            # What has one is new; see finish_replacing.
             (self.target / LOCK).unlink(missing_ok=True)
+            (self.path / LOCK).write_text(_directory_identity(self.target))
             exchange(self.path, self.target)
         else:
             try:
@@ -225,22 +227,16 @@ class BatchStore:
                     f"overwritten; the new store is whole, rename {str(self.path)!r}"
                 ) from None
         fsync_dir(self.target.parent)
-        (self.target / LOCK).unlink()
         if replaced:
-            self._delete()
+            _delete(self.path)
+        (self.target / LOCK).unlink()
         self.close()
         return self.target
 
     def discard(self) -> None:
         """Delete what was built, and let go of it. Nobody may be filling an array."""
-        self._delete()
+        _delete(self.path)
         self.close()
-
-    def _delete(self) -> None:
-        # Under another name, so that nobody begins in a directory that is half deleted.
-        aside = temporary_path(self.path)
-        os.rename(self.path, aside)
-        shutil.rmtree(aside)
 
     def close(self) -> None:
         """Let others build it; what is there stays as it is."""
@@ -271,8 +267,7 @@ class BatchStore:
             raise FileExistsError(
                 f"{str(self.target)!r} exists and is not overwritten; choose another target"
             )
-        # Only what could be made once more may go.
-        frames = [key for key, document in nodes(self.target) if is_frame_array(document)]
+        frames = _frames(self.target)
         if frames:
             raise FileExistsError(
                 f"{str(self.target)!r} holds acquired frames ({', '.join(frames)}), which are "
@@ -280,10 +275,63 @@ class BatchStore:
             )
 
     def _check_not_replaced(self) -> None:
-        """Where a process died between swapping names and deleting the old store, that one lies
-        here. It must not be taken for a new one, which has a lock file.
-        """
+        """A published store without a lock file is none that was being built."""
         if published_status(self.path) and not (self.path / LOCK).exists():
             raise FileExistsError(
-                f"{str(self.path)!r} is the store that {self.target.name!r} has replaced; delete it"
+                f"{str(self.path)!r} is a store that was published, and nothing says that "
+                f"{self.target.name!r} has replaced it; move it away, or delete it"
             )
+
+
+def finish_replacing(target: Path) -> None:
+    """Delete the store that `target` has replaced, where the process that did it died before.
+
+    The lock file of a new store stays in it until the old one is gone, and names the directory of
+    that one: nothing else is deleted, and never acquired frames.
+
+    Raises
+    ------
+    BlockingIOError
+        The process that publishes the new one is still at it.
+    """
+    if not (target / LOCK).exists():
+        return
+    turn = OnlyWriter(target / LOCK)
+    try:
+        if not turn.held:
+            raise BlockingIOError(
+                f"{str(target)!r} is being published by another process; wait until that is done"
+            )
+        old = _built_at(target)
+        replaced = (target / LOCK).read_text()
+        if old.is_dir() and replaced == _directory_identity(old) and not (old / LOCK).exists():
+            if _frames(old):
+                return
+            # The names may have been swapped in memory only.
+            fsync_dir(target.parent)
+            _delete(old)
+        (target / LOCK).unlink()
+    finally:
+        turn.release()
+
+
+def _built_at(target: Path) -> Path:
+    return target.with_name(f"{target.name}.tmp")
+
+
+def _directory_identity(path: Path) -> str:
+    """What stays the same of a directory when it is renamed, and no other one has."""
+    found = path.stat()
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def _frames(store: Path) -> list[str]:
+    """The arrays of acquired frames: only what could be made once more may go."""
+    return [key for key, document in nodes(store) if is_frame_array(document)]
+
+
+def _delete(path: Path) -> None:
+    # Under another name, so that nobody begins in a directory that is half deleted.
+    aside = temporary_path(path)
+    os.rename(path, aside)
+    shutil.rmtree(aside)

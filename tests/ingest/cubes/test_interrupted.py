@@ -27,7 +27,7 @@ from bluesky_zarr.ingest.cubes import (
     validate_input,
 )
 from bluesky_zarr.ingest.cubes._here import convert_here
-from bluesky_zarr.store import validate
+from bluesky_zarr.store import _batch, validate
 from tests.ingest.cubes.images import MHZ, content, header, name_of, night, truth, write
 
 TIMES = tuple(f"20240524_0500{second:02}" for second in range(10, 22))
@@ -239,6 +239,21 @@ def test_a_rebuild_that_is_killed_by_the_system_leaves_the_old_cube(images, tmp_
     assert kill_after(config(images, tmp_path, rebuild=True), 0.1)
     assert content(old) == before
     assert content(ingest_cube(config(images, tmp_path, rebuild=True)).path) == before
+
+
+@pytest.mark.parametrize("option", ["resume", "rebuild"])
+def test_a_rebuild_that_is_killed_before_the_old_cube_is_gone_is_gone_on_with(
+    images, tmp_path, undisturbed, monkeypatch, option
+) -> None:
+    ingest_cube(config(night(tmp_path / "other"), tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(_batch, "_delete", lambda *_: exec("raise KeyboardInterrupt"))
+        with pytest.raises(KeyboardInterrupt):
+            ingest_cube(config(images, tmp_path, rebuild=True))
+    assert (tmp_path / "cube.zarr.tmp").exists()
+    made = ingest_cube(config(images, tmp_path, **{option: True}))
+    assert content(made.path) == undisturbed
+    assert sorted(os.listdir(tmp_path)) == ["cube.zarr", "other"]
 
 
 def test_of_two_writers_the_second_stops_at_once_and_says_who_is_first(images, tmp_path) -> None:

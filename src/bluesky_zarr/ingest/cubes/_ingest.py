@@ -22,7 +22,7 @@ from bluesky_zarr.ingest.cubes._here import convert_here
 from bluesky_zarr.ingest.cubes._layout import DIMS, Block, blocks, cube_layout
 from bluesky_zarr.ingest.cubes._state import State, StateError, replaces, state_path
 from bluesky_zarr.ingest.cubes._task import Results, Task
-from bluesky_zarr.store._batch import BatchStore, InvalidStoreError
+from bluesky_zarr.store._batch import BatchStore, InvalidStoreError, finish_replacing
 from bluesky_zarr.store._metadata import read_document
 from bluesky_zarr.store._paths import store_path
 
@@ -130,6 +130,7 @@ def open_output(config: CubesConfig) -> BatchStore:
         Somebody else is building it; the message says who.
     """
     target = store_path(config.target)
+    finish_replacing(target)
     exists = os.path.lexists(target)
     unfinished = target.with_name(f"{target.name}.tmp")
     if config.resume:
@@ -450,6 +451,7 @@ class Steps:
 def _published_already(config: CubesConfig) -> bool:
     """Whether there is nothing that ``resume`` could go on with, but a cube that is done."""
     target = config.target
+    finish_replacing(target)
     unfinished = target.with_name(f"{target.name}.tmp")
     return config.resume and target.exists() and not unfinished.exists()
 
