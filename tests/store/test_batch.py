@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 import zarr
 
-from bluesky_zarr.store import ArrayWriter, BatchStore, SourceInfo, ZarrWriter, validate
+from bluesky_zarr.geometry import ScanGeometry
+from bluesky_zarr.store import (
+    ArrayWriter,
+    BatchStore,
+    Journal,
+    SourceInfo,
+    StreamTable,
+    ZarrWriter,
+    relayout,
+    validate,
+)
 from bluesky_zarr.store import _batch as batch_module
 from bluesky_zarr.store import _files as files_module
 from tests.store.reading import READERS
@@ -89,6 +99,38 @@ def test_acquired_frames_are_never_replaced(tmp_path: Path) -> None:
     writer.publish()
     with pytest.raises(FileExistsError, match=r"holds acquired frames \(cam\)"):
         BatchStore(writer.path, replace=True)
+
+
+def test_acquired_frames_that_were_laid_out_anew_are_never_replaced_either(tmp_path: Path) -> None:
+    writer = ZarrWriter(tmp_path / "scan.zarr")
+    writer.prepare(SourceInfo("cam", "uint16", (4, 6))).write(np.zeros((4, 6), "uint16"))
+    writer.publish()
+    relayout(writer.path, tmp_path / "series.zarr")
+    with pytest.raises(FileExistsError, match=r"holds acquired frames \(cam\)"):
+        BatchStore(tmp_path / "series.zarr", replace=True)
+
+
+def test_events_are_never_replaced(tmp_path: Path) -> None:
+    writer = ZarrWriter(tmp_path / "scan.zarr")
+    with Journal(writer.path) as journal:
+        table = StreamTable(writer.path, "primary", ScanGeometry.events(), journal)
+        table.put(0, seq_num=1, time=1.76e9, data={})
+        table.close()
+    writer.publish()
+    with pytest.raises(FileExistsError, match=r"holds acquired events \(primary/seq_num, "):
+        BatchStore(writer.path, replace=True)
+
+
+def test_what_is_no_published_store_of_ours_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    (tmp_path / "file").write_text("years of work")
+    zarr.create_group(tmp_path / "foreign.zarr", zarr_format=3)
+    ZarrWriter(tmp_path / "running.zarr")
+    for name in ("thesis", "file", "foreign.zarr", "running.zarr"):
+        with pytest.raises(FileExistsError, match="is no published store of bluesky-zarr and is"):
+            BatchStore(tmp_path / name, replace=True)
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
 
 
 def test_a_store_that_is_not_whole_is_not_published(tmp_path: Path) -> None:

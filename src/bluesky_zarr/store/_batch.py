@@ -19,11 +19,12 @@ from bluesky_zarr.store._blocks import array_of_blocks
 from bluesky_zarr.store._codecs import compressor_configuration
 from bluesky_zarr.store._files import exchange, fsync_dir, rename_new, temporary_path
 from bluesky_zarr.store._identity import process_identity, writer_in_words
-from bluesky_zarr.store._kinds import is_frame_array, published_status
+from bluesky_zarr.store._kinds import holds_frames, is_table_array, made_by, published_status
 from bluesky_zarr.store._locks import OnlyWriter
 from bluesky_zarr.store._metadata import nodes, read_document
 from bluesky_zarr.store._paths import check_key, store_path
-from bluesky_zarr.store._publish import publish
+from bluesky_zarr.store._provenance import FORMAT
+from bluesky_zarr.store._publish import STATUSES, publish
 from bluesky_zarr.store._report import Report
 from bluesky_zarr.store._root import StoreRoot
 from bluesky_zarr.store._validate import validate
@@ -61,7 +62,8 @@ class BatchStore:
         Go on with the `.tmp` that a dead process left.
     replace
         Let the new store take the place of one that exists: that one stays until then, and is
-        then deleted. One with acquired frames is refused.
+        then deleted. One with acquired frames or events is refused, and so is what is no
+        published store of bluesky-zarr.
 
     Raises
     ------
@@ -267,12 +269,23 @@ class BatchStore:
             raise FileExistsError(
                 f"{str(self.target)!r} exists and is not overwritten; choose another target"
             )
-        frames = _frames(self.target)
-        if frames:
+        if not self._was_published_here():
             raise FileExistsError(
-                f"{str(self.target)!r} holds acquired frames ({', '.join(frames)}), which are "
+                f"{str(self.target)!r} is no published store of bluesky-zarr and is not replaced; "
+                "choose another target"
+            )
+        for what, keys in _acquired(self.target).items():
+            raise FileExistsError(
+                f"{str(self.target)!r} holds acquired {what} ({', '.join(keys)}), which are "
                 "never replaced; choose another target"
             )
+
+    def _was_published_here(self) -> bool:
+        try:
+            attributes = read_document(self.target)["attributes"]
+        except (OSError, ValueError):
+            return False
+        return made_by(attributes) == FORMAT["name"] and attributes.get("status") in STATUSES
 
     def _check_not_replaced(self) -> None:
         """A published store without a lock file is none that was being built."""
@@ -305,7 +318,7 @@ def finish_replacing(target: Path) -> None:
         old = _built_at(target)
         replaced = (target / LOCK).read_text()
         if old.is_dir() and replaced == _directory_identity(old) and not (old / LOCK).exists():
-            if _frames(old):
+            if _acquired(old):
                 return
             # The names may have been swapped in memory only.
             fsync_dir(target.parent)
@@ -325,9 +338,14 @@ def _directory_identity(path: Path) -> str:
     return f"{found.st_dev}:{found.st_ino}"
 
 
-def _frames(store: Path) -> list[str]:
-    """The arrays of acquired frames: only what could be made once more may go."""
-    return [key for key, document in nodes(store) if is_frame_array(document)]
+def _acquired(store: Path) -> dict[str, list[str]]:
+    """The keys of arrays of acquired frames and events: only what could be made again may go."""
+    kinds = {"frames": holds_frames, "events": is_table_array}
+    found = {
+        what: [key for key, document in nodes(store) if acquired(document)]
+        for what, acquired in kinds.items()
+    }
+    return {what: keys for what, keys in found.items() if keys}
 
 
 def _delete(path: Path) -> None:
