@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +18,8 @@ from bluesky_zarr.plans import nested_scan
 from tests.store.test_status import made
 
 
-def left(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    found = shutil.disk_usage("/")._replace(free=size)
+def left(monkeypatch: pytest.MonkeyPatch, size: int, **other: int) -> None:
+    found = shutil.disk_usage("/")._replace(free=size, **other)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: found)
 
 
@@ -30,7 +31,7 @@ async def where(lab: SimpleNamespace) -> float:
 def test_a_scan_that_the_disk_has_no_room_for_is_refused_before_anything_moves(
     lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, plan: str
 ) -> None:
-    left(monkeypatch, 100)
+    left(monkeypatch, 2)
     moved: list[str] = []
     lab.RE.msg_hook = lambda msg: moved.append(msg.command) if msg.obj is lab.a else None
     plans = {
@@ -38,7 +39,7 @@ def test_a_scan_that_the_disk_has_no_room_for_is_refused_before_anything_moves(
         "grid": lambda: bp.grid_scan([lab.cam], lab.a, 1, 3, 5, lab.b, 0, 1, 10),
         "count": lambda: bp.count([lab.cam], 50),
     }
-    with pytest.raises(OSError, match=r"take 2.4 kB, and 100 B are left on the disk; nothing has"):
+    with pytest.raises(OSError, match=r"take 2.4 kB, and 2 B are left on the disk; nothing has"):
         lab.RE(plans[plan]())
     assert "set" not in moved
     assert lab.RE.state == "idle"
@@ -55,6 +56,36 @@ def test_a_scan_that_fits_only_if_it_compresses_is_warned_of(
     with caplog.at_level(logging.WARNING):
         lab.RE(bp.count([lab.cam], 50))
     assert "The frames of this scan take 2.4 kB uncompressed, and 1.0 kB are left" in caplog.text
+
+
+@pytest.mark.parametrize("size", [5, 1000])
+def test_a_scan_of_frames_that_hold_nearly_nothing_is_not_refused(
+    lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    left(monkeypatch, size)
+    lab.RE(bp.count([lab.cam], 50))
+    assert lab.storage.last_path.exists()
+
+
+def test_a_file_system_that_does_not_say_how_large_it_is_refuses_nothing(
+    lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left(monkeypatch, 0, total=0, used=0)
+    lab.RE(bp.count([lab.cam], 50))
+    assert lab.storage.last_path.exists()
+
+
+def test_the_room_for_a_run_in_a_directory_of_its_own_is_looked_at_too(
+    lab: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left(monkeypatch, 1000)
+    usage = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: (os.stat(path), usage(path))[1])
+    storage = Storage(f"file://{tmp_path}/plain", codec="none", naming="{plan_name}/{uid}")
+    storage.attach(lab.RE)
+    storage.inject(lab.cam)
+    with pytest.raises(OSError, match="and 1.0 kB are left on the disk"):
+        lab.RE(bp.count([lab.cam], 50))
 
 
 def test_without_compression_nothing_is_hoped_for(

@@ -15,8 +15,9 @@ __all__ = ["check_room", "needed_bytes"]
 
 logger = logging.getLogger("bluesky_zarr.session")
 
-#: No camera's frames get smaller than this by compression, except those that hold nothing.
-_BEST_RATIO = 10
+#: Frames of a photon counter get a hundredth with a photon in a hundred pixels; this is what codecs
+#: make of next to nothing.
+_BEST_RATIO = 1000
 
 
 async def needed_bytes(devices: Iterable[WritableDevice], frames: int) -> int:
@@ -35,11 +36,15 @@ def check_room(base: Path, needed: int, codec: str) -> None:
     OSError
         ENOSPC, with what is needed and what is left.
     """
+    # A name like {date}/{scan_id} has directories of its own, which are not made yet.
+    there = next((path for path in (base, *base.parents) if path.exists()), base)
     try:
-        left = shutil.disk_usage(base).free
+        disk = shutil.disk_usage(there)
     except OSError:
         return  # writing will say what is wrong with it
-    if needed <= left:
+    left = disk.free
+    # A file system in user space that does not count says that it has nothing at all.
+    if needed <= left or not disk.total:
         return
     text = f"the frames of this scan take {human_bytes(needed)}"
     rest = f"{human_bytes(left)} are left on the disk"

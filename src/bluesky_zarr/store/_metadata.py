@@ -171,7 +171,7 @@ def read_document(node: Path) -> Document:
         ) from None
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{str(path)!r} is not JSON ({error}); the file is damaged, restore it from a copy"
         ) from None

@@ -160,9 +160,7 @@ class _Recovery:
                 try:
                     array = FrameArray(self.store, key, document)
                 except ValueError as error:
-                    self.report.add(
-                        key, str(error), "restore its zarr.json from a copy and call again"
-                    )
+                    self._unreadable(array_node, error)
                 else:
                     self._frames(array)
         if any(problem.where.endswith(DOCUMENT) for problem in self.report.problems):
@@ -193,7 +191,7 @@ class _Recovery:
                 damaged.append(number)
                 continue
             kind, payload = entry
-            rows += len(flown_line(payload)) if kind == "flown" else kind == "row"
+            rows += _rows(kind, payload)
             if kind == "status":
                 self.last_status = payload
             last = number
@@ -208,7 +206,7 @@ class _Recovery:
             )
 
     def _reason(self) -> str:
-        writer = self.attributes.get("writer") or {}
+        writer = self.attributes.get("writer")
         who = writer_in_words(writer, self.attributes.get("created_at"))
         reason = f"the writer died: {who}"
         if self.last_status.get("status"):
@@ -352,6 +350,14 @@ class _Recovery:
                 node.set(node.place(position), time)
             node.flush()
             node.write_document()
+
+
+def _rows(kind: str, payload: Mapping[str, Any]) -> int:
+    """How many events a line of the journal is; 0 where it does not say it, as `fold` then does."""
+    if kind == "flown":
+        with contextlib.suppress(KeyError, TypeError, OverflowError):
+            return len(flown_line(payload))
+    return int(kind == "row")
 
 
 def _set_length(node: Path, document: Document, length: int) -> None:
