@@ -431,6 +431,25 @@ def test_a_damaged_line_of_the_journal_is_named_and_the_rest_is_used(tmp_path):
     assert opened(store)["seq_num"].values.ravel()[:4].tolist() == [1, 0, 3, 0]
 
 
+@pytest.mark.parametrize("flown", [{}, {"first": "a", "last": 3}, {"first": 0, "last": 10**30}])
+def test_a_line_of_the_journal_that_nobody_can_make_sense_of_is_passed_over(tmp_path, flown):
+    store = ZarrWriter(tmp_path / "scan.zarr").path
+    died(store)
+    with Journal(store) as journal:
+        journal.append("flown", {"stream": "primary", **flown})
+    assert recover(store)
+
+
+def test_an_array_whose_document_makes_no_sense_is_not_left_out_by_publication(tmp_path):
+    store = crashed(tmp_path / "scan.zarr")
+    document = read_document(store / "primary/cam")
+    document["attributes"]["bluesky_zarr"]["array_id"] = 5
+    write_document(store / "primary/cam", document)
+    report = recover(store)
+    assert "not published: an array whose zarr.json is damaged would be left out" in str(report)
+    assert read_document(store)["attributes"]["status"] == "running"
+
+
 def test_a_store_with_damaged_metadata_is_not_published(tmp_path):
     store = crashed(tmp_path / "scan.zarr")
     (store / "primary" / "diode" / "zarr.json").write_text("{")

@@ -98,6 +98,42 @@ def test_what_crashed_beneath_a_directory_is_recovered_and_the_rest_is_left(
     assert recover_all(directory) == []
 
 
+def test_a_store_that_cannot_be_recovered_keeps_no_other_from_it(tmp_path: Path) -> None:
+    for name in ("a.zarr", "b.zarr"):
+        made(tmp_path / name, process_start="1")
+    (tmp_path / "a.zarr.journal").mkdir()
+    stopped, recovered = recover_all(tmp_path)
+    assert "Is a directory" in stopped.problems[0].what
+    assert recovered
+
+
+@pytest.mark.parametrize("writer", ["somebody", 5, None, {"pid": "none"}, {"host": 5}])
+def test_whatever_a_document_says_of_its_writer_each_store_has_a_line(
+    tmp_path: Path, writer: object
+) -> None:
+    document = read_document(made(tmp_path / "a.zarr"))
+    document["attributes"] |= {"writer": writer, "created_at": 5}
+    write_document(tmp_path / "a.zarr", document)
+    made(tmp_path / "b.zarr", process_start="1")
+    assert [store.path.name for store in status(tmp_path).stores] == ["a.zarr", "b.zarr"]
+    assert [report.path.name for report in recover_all(tmp_path)][-1] == "b.zarr"
+
+
+def test_an_empty_store_of_a_writer_that_nobody_can_name_is_recovered(tmp_path: Path) -> None:
+    document = read_document(ZarrWriter(tmp_path / "a.zarr").path)
+    document["attributes"]["writer"] = "somebody"
+    write_document(tmp_path / "a.zarr", document)
+    (report,) = recover_all(tmp_path)
+    assert report
+
+
+def test_a_document_nested_too_deep_to_be_read_is_damage(tmp_path: Path) -> None:
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / "zarr.json").write_text("[" * 200_000)
+    (store,) = status(tmp_path).stores
+    assert store.state == "damaged"
+
+
 def test_an_empty_directory_says_so_and_one_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert str(status(tmp_path)) == f"no stores in {tmp_path}"
     with pytest.raises(FileNotFoundError):

@@ -262,7 +262,7 @@ class BatchStore:
             attributes = read_document(self.path).get("attributes") or {}
         except (OSError, ValueError):
             attributes = {}
-        return writer_in_words(attributes.get("writer") or {}, attributes.get("created_at"))
+        return writer_in_words(attributes.get("writer"), attributes.get("created_at"))
 
     def _check_replaceable(self) -> None:
         if not self._replace:

@@ -60,16 +60,17 @@ def is_alive(identity: Mapping[str, Any]) -> bool | None:
     return bool(start) and start == identity.get("process_start")
 
 
-def writer_in_words(identity: Mapping[str, Any], since: str | None) -> str:
-    """The process of an identity as a part of a sentence.
+def writer_in_words(identity: object, since: object) -> str:
+    """The process of an identity as a part of a sentence, whatever a document says it is.
 
     Examples
     --------
     >>> writer_in_words({"pid": 12, "host": "beamline"}, "2026-11-20")
     'process 12 on beamline since 2026-11-20'
     """
+    found = identity if isinstance(identity, Mapping) else {}
     return (
-        f"process {identity.get('pid', 'unknown')} on {identity.get('host', 'an unknown host')} "
+        f"process {found.get('pid', 'unknown')} on {found.get('host', 'an unknown host')} "
         f"since {since or 'an unknown time'}"
     )
 

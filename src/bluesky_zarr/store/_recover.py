@@ -160,7 +160,7 @@ class _Recovery:
                 try:
                     array = FrameArray(self.store, key, document)
                 except ValueError as error:
-                    self._unreadable(array_node, error)
+                    self._unreadable(self.store / key, error)
                 else:
                     self._frames(array)
         if any(problem.where.endswith(DOCUMENT) for problem in self.report.problems):

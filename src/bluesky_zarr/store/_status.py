@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -90,26 +91,33 @@ def status(directory: str | Path, newest: int | None = None) -> Listing:
 def recover_all(directory: str | Path, dry_run: bool = False) -> list[Report]:
     """Recover every crashed store beneath a directory; a report for each, as `recover` gives it.
 
-    Stores that are published, or whose writer is alive or on another host, are passed over.
+    Stores that are published, or whose writer is alive or on another host, are passed over. One
+    that cannot be recovered keeps no other from it: its report says why.
     """
-    crashed = status(directory).of("crashed")
-    return [recover(store.path, dry_run=dry_run) for store in crashed]
+    reports = []
+    for store in status(directory).of("crashed"):
+        try:
+            report = recover(store.path, dry_run=dry_run)
+        except (OSError, ValueError) as error:
+            report = Report(store.path, "recover", status="running")
+            report.add(str(store.path), str(error), "mend the cause and call again")
+        reports.append(report)
+    return reports
 
 
 def _stores(directory: Path, depth: int = _DEPTH) -> Iterator[Path]:
     with os.scandir(directory) as entries:
         found = [entry for entry in entries if not entry.name.startswith(".")]
     for entry in found:
-        if entry.is_symlink() or not entry.is_dir():
-            continue
-        path = Path(entry.path)
-        if entry.name.endswith(".zarr") or (path / DOCUMENT).exists():
-            yield path
-        elif depth:
-            try:
-                yield from _stores(path, depth - 1)
-            except PermissionError:
+        # What may not be read, or has gone since, is passed over.
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            if entry.is_symlink() or not entry.is_dir():
                 continue
+            path = Path(entry.path)
+            if entry.name.endswith(".zarr") or (path / DOCUMENT).exists():
+                yield path
+            elif depth:
+                yield from _stores(path, depth - 1)
 
 
 def _changed(store: Path) -> float:
@@ -132,7 +140,10 @@ def _state(store: Path) -> StoreState:
         return StoreState(store, "published", f"{said}, {attributes.get('published_at')}")
     if said != "running":
         return StoreState(store, "damaged", f"its status is {said!r}; look with validate")
-    return _of_running(store, attributes)
+    try:
+        return _of_running(store, attributes)
+    except OSError as error:  # published, or closed to this user, meanwhile
+        return StoreState(store, "unknown", str(error))
 
 
 def _of_running(store: Path, attributes: Mapping[str, Any]) -> StoreState:
