@@ -84,7 +84,7 @@ def test_the_room_for_a_run_in_a_directory_of_its_own_is_looked_at_too(
     storage = Storage(f"file://{tmp_path}/plain", codec="none", naming="{plan_name}/{uid}")
     storage.attach(lab.RE)
     storage.inject(lab.cam)
-    with pytest.raises(OSError, match="and 1.0 kB are left on the disk"):
+    with pytest.raises(OSError, match=r"and 1\.0 kB are left on the disk"):
         lab.RE(bp.count([lab.cam], 50))
 
 
