@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from bluesky_zarr.geometry import Coordinate, Dim, ScanGeometry
-from bluesky_zarr.store import FrameSink, Layout, SourceInfo, ZarrWriter
-from bluesky_zarr.store import _open_shards as open_shards_module
+from bluesky_zarr.store import FrameSink, Layout, SourceInfo, ZarrWriter, publish
+from bluesky_zarr.store import _files as files_module
+from bluesky_zarr.store._files import SyncError
 from bluesky_zarr.store._shard import ShardFile
 
 pytestmark = pytest.mark.filterwarnings("ignore:the layout")
@@ -49,18 +50,19 @@ def until(true: Callable[[], bool]) -> None:
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The shard files and directories that went to disk."""
     found: list[Path] = []
-    sync, fsync_dir = ShardFile.sync, open_shards_module.fsync_dir
+    sync, sync_fd = ShardFile.sync, files_module.sync_fd
 
     def file(self: ShardFile) -> None:
         sync(self)
         found.append(self.path)
 
-    def directory(path: Path) -> None:
-        fsync_dir(path)
-        found.append(path)
+    def directory(fd: int, path: Path) -> None:
+        sync_fd(fd, path)
+        if path.is_dir():
+            found.append(path)
 
     monkeypatch.setattr(ShardFile, "sync", file)
-    monkeypatch.setattr(open_shards_module, "fsync_dir", directory)
+    monkeypatch.setattr(files_module, "sync_fd", directory)
     return found
 
 
@@ -210,6 +212,40 @@ def test_a_flush_that_fails_is_raised_and_never_tried_again(
         with pytest.raises(OSError, match=r"'primary/cam'.*\(Input/output error\)"):
             call()
     assert len(tries) == 1
+
+
+def test_what_a_flush_lost_is_known_to_whoever_publishes_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ShardFile) -> None:
+        raise SyncError(errno.EIO, "Input/output error", str(self.path))
+
+    sink = prepare(tmp_path / "s.zarr", "flush-1-frames")
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardFile, "sync", broken)
+        sink.write(frame(0))
+        with pytest.raises(OSError, match="Input/output error"):
+            sink.close()
+    with pytest.raises(OSError, match=r"'primary/cam/c/0/0/0' could not be forced to disk"):
+        publish(tmp_path / "s.zarr")
+    publish(tmp_path / "s.zarr", status="failed")
+
+
+def test_a_flush_that_ends_by_any_other_error_is_raised_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ShardFile) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ShardFile, "sync", broken)
+    sink = prepare(tmp_path / "s.zarr", "flush-1-frames")
+    sink.write(frame(0))
+    until(lambda: sink.error is not None)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        sink.write(frame(1))
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        sink.close()
 
 
 def test_page_leaves_it_to_the_system(tmp_path: Path, synced: list[Path]) -> None:

@@ -81,8 +81,8 @@ class _Pieces:
 
 
 class FrameFiles:
-    """The shard files beneath `node`, the directory of an array of frames of `store`. Safe from
-    several threads.
+    """The shard files beneath `node`, the directory of an array of frames. Safe from several
+    threads.
 
     Positions are C-order numbers of the scan's cells. Of two frames for one position the one with
     the higher write number is what the index points at, whichever is stored last. `dead_bytes`
@@ -91,7 +91,6 @@ class FrameFiles:
 
     def __init__(
         self,
-        store: Path,
         node: Path,
         *,
         scan_shape: tuple[int, ...],
@@ -135,7 +134,6 @@ class FrameFiles:
         entries = math.prod(layout.grid)
         record_bytes = self._lead + HEAD_BYTES + self._tiles.nbytes + 4
         self._shards = OpenShards(
-            store,
             node,
             entries=entries,
             expected_bytes=entries * (ENTRY_BYTES + record_bytes),
@@ -364,11 +362,11 @@ class FrameFiles:
 
     # ------------------------------------------------------------------ the disk
 
-    def sync(self) -> None:
-        """Wait until what is stored is on disk; raises OSError, and does not try the same bytes
-        again.
+    def sync(self) -> bool:
+        """Wait until what is stored is on disk; whether there was anything to wait for. Raises
+        OSError, and does not try the same bytes again.
         """
-        self._shards.sync()
+        return self._shards.sync()
 
     def close(self) -> None:
         """Close all files; nobody may be storing."""

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bluesky_zarr.store._files import fsync_dir, fsync_path
-from bluesky_zarr.store._metadata import DOCUMENT
+from bluesky_zarr.store._files import fsync_dir
 from bluesky_zarr.store._shard import ShardFile
 
 MAX_OPEN_SHARDS = 16
@@ -40,19 +39,15 @@ class _Open:
 
 
 class OpenShards:
-    """The shard files beneath `node`, an array of `store`, made and opened when they are needed.
-    Safe from several threads.
+    """The shard files beneath `node`, an array, made and opened when they are needed. Safe from
+    several threads.
 
     Each has `entries` inner chunks with `lead` bytes before the head of each, and becomes about
     `expected_bytes` long.
     """
 
-    def __init__(
-        self, store: Path, node: Path, *, entries: int, expected_bytes: int, lead: int
-    ) -> None:
-        self._store = store
+    def __init__(self, node: Path, *, entries: int, expected_bytes: int, lead: int) -> None:
         self._node = node
-        self._named = False
         self._entries = entries
         self._expected_bytes = expected_bytes
         self._lead = lead
@@ -112,9 +107,9 @@ class OpenShards:
             if not self._open[number].users:
                 self._open.pop(number).file.close()
 
-    def sync(self) -> None:
-        """Wait until what is stored is on disk; raises OSError, and does not try the same bytes
-        again.
+    def sync(self) -> bool:
+        """Wait until what is stored is on disk, with the names of the files beneath `node`; whether
+        there was anything to wait for. Raises OSError, and does not try the same bytes again.
         """
         with self._lock:
             unsynced, self._unsynced = self._unsynced, {}
@@ -126,16 +121,9 @@ class OpenShards:
                 file.sync()
             parents = itertools.takewhile(lambda path: path != self._node, file.path.parents)
             directories.update(parents)
-        if unsynced and not self._named:
-            # The way to the first shard: the documents and the names of the array and its groups.
-            for node in (self._node, *self._node.parents):
-                directories.add(node)
-                if node == self._store.parent:
-                    break
-                fsync_path(node / DOCUMENT)
-            self._named = True
         for directory in directories:
             fsync_dir(directory)
+        return bool(unsynced)
 
     def close(self) -> None:
         """Close all files; nobody may be using them."""

@@ -138,11 +138,8 @@ def publication_steps(
             str(store),
         )
     reason = "; ".join(filter(None, (reason, lost)))
-    try:
+    with noting_lost(store):
         yield from _steps(store, status, dict(attributes or {}), reason)
-    except SyncError as error:
-        _note_lost(store, error)
-        raise
 
 
 def release_reserve(store: Path, key: str = "") -> None:
@@ -175,16 +172,28 @@ def sync_node(node: Path) -> None:
 def sync_small_files(store: Path) -> None:
     """Wait until all of a running store but its shard files is on disk; raises SyncError."""
     live = {key: document for key, document in nodes(store) if is_live(document)}
-    fsync_all(_other_files(store, live))
-    fsync_all(_directories(store))
-    fsync_dir(store.parent)
+    with noting_lost(store):
+        fsync_all(_other_files(store, live))
+        fsync_all(_directories(store))
+        fsync_dir(store.parent)
+
+
+@contextlib.contextmanager
+def noting_lost(store: Path) -> Iterator[None]:
+    """Write down in a running store that the disk lost something of it, for whoever publishes it
+    next: the system would call it written when it is asked again.
+    """
+    try:
+        yield
+    except SyncError as error:
+        _note_lost(store, error)
+        raise
 
 
 def _note_lost(store: Path, error: SyncError) -> None:
-    """Write down that the disk lost something, for whoever publishes the store next."""
     where = Path(error.filename)
     name = where.relative_to(store) if where.is_relative_to(store) else where
-    with contextlib.suppress(OSError), directory_turn(store):
+    with contextlib.suppress(OSError, ValueError), directory_turn(store):
         root = read_document(store)
         if root["attributes"].get("status") == "running":
             root["attributes"].setdefault(

@@ -28,7 +28,7 @@ from bluesky_zarr.store._growth import Growth
 from bluesky_zarr.store._layout import Layout
 from bluesky_zarr.store._paths import array_uri
 from bluesky_zarr.store._positions import FrameError, Index, Positions
-from bluesky_zarr.store._publish import FULL, release_reserve, sync_node
+from bluesky_zarr.store._publish import FULL, noting_lost, release_reserve, sync_node
 from bluesky_zarr.store._queue import FrameQueue
 from bluesky_zarr.store._slots import Slots
 from bluesky_zarr.store._source_info import SourceInfo
@@ -360,8 +360,11 @@ class FrameSink:
         # Who finds nothing left to do may have to wait for who is doing it, and hears if it fails.
         with self._syncing:
             self._failure.check()
-            with self._failure:
+            try:
                 self._sync()
+            except Exception as error:
+                self._failure.keep(error)
+                self._failure.check()
 
     def close(self) -> None:
         """Drain, write the counts, close the files, and trim a growing array to its last frame
@@ -401,8 +404,9 @@ class FrameSink:
             self._failure.check()
 
     def _sync(self) -> None:
-        self._files.sync()
-        sync_node(self._store_path / self.key)
+        with noting_lost(self._store_path):
+            if self._files.sync():
+                sync_node(self._store_path / self.key)
 
     def _with_reserve(self, step: Callable[[], object]) -> None:
         """Do one of the last steps; on a full disk, in the room that was set aside for the end."""

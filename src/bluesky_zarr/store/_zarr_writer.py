@@ -211,7 +211,6 @@ class ZarrWriter(Writer):
             length = lengthen((self.path / key).parent, length)
         progress = Progress(self.path / counts_key(key), scan_shape, chunk)
         files = FrameFiles(
-            self.path,
             self.path / key,
             scan_shape=scan_shape,
             frame_shape=source.shape,
