@@ -43,9 +43,17 @@ class Block:
 class Grouping:
     """Collects the frames of one array; `byte_wise`, if their bytes are those that are stored.
 
-    `take` gives a block to write into, `store` hands one over, `load` waits for those handed over
+    `take` gives a block to write into, an array on an mmap, `store` hands one over, `load` waits for those handed over
     and gives what is stored of a chunk (see `FrameFiles.load`).
     """
+
+    # Found faster than what stands in a dictionary.
+    __slots__ = (
+        *("__weakref__", "_ahead", "_block", "_byte_wise", "_capacity", "_chunk", "_end"),
+        *("_ended", "_fill_value", "_first", "_frame_bytes", "_fresh", "_group", "_last", "_load"),
+        *("_lock", "_memory", "_new", "_number", "_positions", "_run", "_slots", "_step", "_stop"),
+        *("_store", "_stored", "_take", "_times", "_top", "_waited", "_wanted"),
+    )
 
     def __init__(
         self,
@@ -71,22 +79,26 @@ class Grouping:
         self._lock = threading.RLock()
         self._number = 0
         self._last = -1
-        # How many frames without an index follow the last one in the open block, and which way.
-        self._ahead = 0
-        self._step = 1
         # The open block: its positions, how many frames are new in it, how many make it full, and
         # which slots they are in.
         self._first = self._stop = self._new = self._wanted = 0
         self._chunk = 0
         self._block: Any = None  # an array, while a block is open
-        # numpy lets go of the interpreter for each copy; the workers that wait for it then wake up,
-        # nearly always too late, and cost more than the copy. Copies of plain bytes do not.
-        self._byte_wise = byte_wise
-        self._bytes: memoryview | None = None
-        self._frame_bytes = 0
         self._slots = Slots.empty(group)
         self._times: Any = self._slots.times.data  # single elements cost a third of an array's
         self._fresh = bytearray(group)
+        # A run: slots of the open block without a new frame that are filled one after the other,
+        # upwards or downwards. A frame that has the next one takes it off `_ahead` and is done; all
+        # above learns of it in `_settle`, for many at once. The slot of the next frame is
+        # `_end - _step * _ahead`, the number of its write `_top - _ahead`.
+        self._run = self._ahead = self._end = self._top = 0
+        self._step = 1
+        # A copy into an array by numpy lets go of the interpreter; the workers that wait for it
+        # then wake up, nearly always too late, and cost more than the copy. Writing to the memory
+        # as to a file does not, and is the cheapest call for it.
+        self._byte_wise = byte_wise
+        self._memory: Any = None  # an mmap, while a block is open that is written byte-wise
+        self._frame_bytes = 0
         self._stored = bytearray()
         self._waited = False
         self._ended = threading.Event()
@@ -100,30 +112,28 @@ class Grouping:
     def write(self, frame: np.ndarray, index: Index | None, time: float | None) -> int:
         """Take a frame of the right shape and dtype; the number of this write."""
         with self._lock:
-            if index is None and self._ahead:
-                flat = self._last + self._step
-                self._ahead -= 1
-            elif type(index) is int and self._first <= index < self._stop:
-                flat = index
-                self._ahead = 0
-            else:
-                flat = self._find(index)
-            slot = flat - self._first
-            if self._fresh[slot]:
-                # Each version of a frame is to be found in some record, as those of large ones are.
-                self.flush()
-            if self._bytes is not None and frame.flags.c_contiguous:
-                start = slot * self._frame_bytes
-                self._bytes[start : start + self._frame_bytes] = frame.data.cast("B")
-            else:
+            ahead, step = self._ahead, self._step
+            slot = self._end - step * ahead
+            if not ahead or (
+                index is not None and (type(index) is not int or index != self._first + slot)
+            ):
+                ahead = self._begin(index)
+                step = self._step
+                slot = self._end - step * ahead
+            memory = self._memory
+            if memory is None:
                 self._block[slot] = frame
-            self._fresh[slot] = 1
+            else:
+                memory.seek(slot * self._frame_bytes)
+                try:
+                    memory.write(frame)
+                except ValueError:  # not C-contiguous
+                    self._block[slot] = frame
             self._times[slot] = _time.time() if time is None else time
-            self._last = flat
-            self._new += 1
-            if self._new == self._wanted:
-                self._hand_over()
-            self._number = number = self._number + 1
+            self._ahead = ahead - 1
+            number = self._top - ahead
+            if ahead == 1:
+                self._complete()
             return number
 
     def write_many(
@@ -133,28 +143,20 @@ class Grouping:
         with self._lock:
             done = 0
             while done < len(frames):
-                if index is None and self._ahead:
-                    flat = self._last + self._step
-                    self._ahead -= 1
-                else:
-                    flat = self._find(index)
-                index = None
-                count = min(1 + self._ahead, len(frames) - done)
-                slot, step = flat - self._first, self._step if count > 1 else 1
-                low = slot if step > 0 else slot - count + 1
-                if self._fresh.find(1, low, low + count) >= 0:
-                    self.flush()
+                ahead = self._ahead
+                if not ahead or index is not None:
+                    ahead = self._begin(index)
+                    index = None
+                count, step = min(ahead, len(frames) - done), self._step
+                slot = self._end - step * ahead
                 where = slice(slot, slot + step * count if slot + step * count >= 0 else None, step)
                 self._block[where] = frames[done : done + count]
                 self._slots.times[where] = times[done : done + count]
-                self._fresh[low : low + count] = b"\1" * count
-                self._last = flat + step * (count - 1)
-                self._ahead -= count - 1
-                self._new += count
+                self._ahead = ahead - count
                 done += count
-                self._number += count
-                if self._new == self._wanted:
-                    self._hand_over()
+                if ahead == count:
+                    self._complete()
+            self._settle()
             return self._number
 
     def retract(self, index: Index) -> int | None:
@@ -180,12 +182,14 @@ class Grouping:
     def flush(self) -> None:
         """Hand what waits over."""
         with self._lock:
+            self._settle()
             if self._new:
                 self._send(keep=True, ranges=self._ranges())
 
     def flush_if_waiting(self) -> None:
         """Hand over what waited at the last call already."""
         with self._lock:
+            self._settle()
             if self._new and self._waited:
                 self.flush()
             self._waited = bool(self._new)
@@ -201,25 +205,70 @@ class Grouping:
 
     # ------------------------------------------------------------------ the open block
 
-    def _find(self, index: Index | None) -> int:
-        """The position for an index, with its block open."""
+    def _begin(self, index: Index | None) -> int:
+        """Begin a run with the slot of an index, in its block; how many slots it has."""
+        self._settle()
+        if type(index) is int and self._first <= index < self._stop:
+            # Positions in any order: nothing says that the neighbour is next.
+            flat, run, step = index, 1, 1
+        else:
+            flat, run, step = self._find(index)
+        slot = flat - self._first
+        if self._fresh[slot]:
+            # Each version of a frame is to be found in some record, as those of large ones are.
+            self.flush()
+        if run > 1:
+            # Up to a slot with a frame that waits, and to where the block is full.
+            if step > 0:
+                taken = self._fresh.find(1, slot, slot + run)
+                run = run if taken < 0 else taken - slot
+            else:
+                run = min(run, slot - self._fresh.rfind(1, 0, slot + 1))
+            if self._wanted > self._new:
+                run = min(run, self._wanted - self._new)
+        self._run = self._ahead = run
+        self._step = step
+        self._end = slot + step * run
+        self._top = self._number + run + 1
+        return run
+
+    def _settle(self) -> None:
+        """Count the frames that were taken since the last call."""
+        taken = self._run - self._ahead
+        if taken:
+            start = self._end - self._step * self._run
+            last = start + self._step * (taken - 1)
+            self._fresh[min(start, last) : max(start, last) + 1] = b"\1" * taken
+            self._new += taken
+            self._number += taken
+            self._last = self._first + last
+            self._run = self._ahead
+
+    def _complete(self) -> None:
+        """The end of a run."""
+        self._settle()
+        if self._new == self._wanted:
+            self._hand_over()
+
+    def _find(self, index: Index | None) -> tuple[int, int, int]:
+        """The position for an index, with its block open; how many positions of the block follow
+        one another from there on, and which way.
+        """
         if self._ended.is_set():
             raise RuntimeError("no frames are taken any more; prepare() a new store")
         positions = self._positions
         flat = positions.after(self._last) if index is None else positions.flat(index)
         if not self._first <= flat < self._stop:
             self._open(flat)
-        self._ahead = 0
         try:
             step = positions.after(flat) - flat
         except FrameError:
-            return flat
+            return flat, 1, 1
         if step == 1:
-            self._ahead = self._stop - 1 - flat
-        elif step == -1:
-            self._ahead = flat - self._first
-        self._step = step
-        return flat
+            return flat, self._stop - flat, 1
+        if step == -1:
+            return flat, flat - self._first + 1, -1
+        return flat, 1, 1
 
     def _open(self, flat: int) -> None:
         if self._new:
@@ -239,21 +288,24 @@ class Grouping:
         found = None
         if self._chunk < len(self._stored) and self._stored[self._chunk]:
             found = self._load(self._chunk)
-        if found is None:
-            self._block, self._slots = self._take(), Slots.empty(group)
-        else:
-            self._block, self._slots = found
-        self._times = self._slots.times.data
-        if self._byte_wise:
-            self._bytes = self._block.reshape(-1).view(np.uint8).data
-            self._frame_bytes = self._block[0].nbytes
+        self._block = self._take()
         self._first = flat - inside
         self._stop = self._first + size
-        self._count_wanted()
+        if found is None:
+            self._slots = Slots.empty(group)
+            self._wanted = size
+        else:
+            np.copyto(self._block, found[0])
+            self._slots = found[1]
+            self._count_wanted()
+        self._times = self._slots.times.data
+        if self._byte_wise:
+            self._memory = self._block.base
+            self._frame_bytes = self._block[0].nbytes
 
     def _shut(self) -> None:
-        self._block = self._bytes = None
-        self._first = self._stop = self._wanted = self._new = self._ahead = 0
+        self._block = self._memory = None
+        self._first = self._stop = self._wanted = self._new = self._run = self._ahead = 0
         self._fresh[:] = bytes(self._group)
 
     def _hand_over(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections.abc import Callable
 
@@ -29,6 +30,7 @@ class FrameQueue:
     ) -> None:
         self._shape = block_shape
         self._dtype = dtype
+        self._always_copied = always_copied
         self._block_bytes = int(np.prod(block_shape, dtype=np.int64)) * dtype.itemsize
         busy = (worker_count() + 2) * self._block_bytes
         self._room = min(QUEUE_BYTES, busy if always_copied else max(QUEUE_BYTES // 4, busy))
@@ -72,12 +74,17 @@ class FrameQueue:
     # ------------------------------------------------------------------ buffers
 
     def buffer(self) -> np.ndarray:
-        """A block to copy into, of any content."""
+        """A block to copy into, of any content; the memory of those `always_copied` is an mmap, the
+        array's `base`.
+        """
         # Touching new memory costs as much as the copy itself, so buffers are used again.
         try:
             return self._spare.pop()
         except IndexError:
-            return np.empty(self._shape, self._dtype)
+            if not self._always_copied:
+                return np.empty(self._shape, self._dtype)
+            memory = mmap.mmap(-1, self._block_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            return np.ndarray(self._shape, self._dtype, buffer=memory)
 
     def give_back(self, buffer: np.ndarray) -> None:
         """A block from `buffer` is not needed any more."""

@@ -41,9 +41,6 @@ no codec works on: handing them over takes longer, as whoever fetches them has t
 interpreter, which the caller is busy with.
 """
 
-# A tuple, as putting a union together takes a tenth of a microsecond each time.
-_ARRAYS = (np.ndarray, np.generic)
-
 
 class FrameSink:
     """One array of a store, written frame by frame: made by `Writer.prepare`.
@@ -85,6 +82,8 @@ class FrameSink:
         self._files = files
         self._positions = Positions(source, scan_shape, capacity)
         self._dtype = np.dtype(source.dtype)
+        # What numpy need not look at first: arrays, and its scalars of this dtype.
+        self._kinds = (np.ndarray, self._dtype.type)
         self._stored_dtype = self._dtype.newbyteorder("<")
         self._frame_shape = source.shape
         frame_bytes = math.prod(source.shape) * self._dtype.itemsize
@@ -209,7 +208,7 @@ class FrameSink:
         """
         if self._failure.error is not None or self._closed:
             self._check_open()
-        array: Any = frame if isinstance(frame, _ARRAYS) else np.asarray(frame)
+        array: Any = frame if type(frame) in self._kinds else np.asarray(frame)
         dtype = array.dtype
         # Nearly always it is the very same object, and comparing takes a tenth of a microsecond.
         if array.shape != self._frame_shape or (dtype is not self._dtype and dtype != self._dtype):
