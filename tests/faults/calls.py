@@ -33,6 +33,7 @@ def watched(base: Path, before: Before) -> Iterator[list[tuple[str, str]]]:
     lock = threading.Lock()
     real: dict[str, Any] = {kind: getattr(os, kind) for kind in KINDS if hasattr(os, kind)}
     real_fallocate = _files._fallocate
+    real_rename = _files._renameat2
     real_open = builtins.open
 
     def noted(kind: str, path: str) -> int | None:
@@ -98,16 +99,29 @@ def watched(base: Path, before: Before) -> Iterator[list[tuple[str, str]]]:
 
         return call
 
+    def renameat2() -> Any:
+        function = real_rename()
+        if function is None:
+            return None
+
+        def call(source: Path, target: Path, flags: int) -> bool:
+            noted("rename", os.path.abspath(target))
+            return function(source, target, flags)
+
+        return call
+
     for kind in real:
         make = writing if kind in WRITES else by_fd if kind in BY_FD else by_path
         setattr(os, kind, make(kind))
     _files._fallocate = fallocate
+    _files._renameat2 = renameat2
     try:
         yield made
     finally:
         for kind, function in real.items():
             setattr(os, kind, function)
         _files._fallocate = real_fallocate
+        _files._renameat2 = real_rename
         builtins.open = real_open
 
 

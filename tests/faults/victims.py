@@ -138,6 +138,23 @@ def recovers(path: str, tell: Connection, number: int, torn: bool) -> None:
     say(tell, "recovered", made, bool(report), str(report))
 
 
+def overwrites(path: str, tell: Connection, number: int, torn: bool) -> None:
+    """Write a store over one that exists; die at the call with this number."""
+    with told(tell), watched(Path(path).parent, _dying(number, torn)) as made:
+        overwrite(Path(path))
+    say(tell, "published", made)
+
+
+def overwrite(path: Path) -> ZarrWriter:
+    """Write a store of two frames, which say 2 and 3, over one that exists, and publish it."""
+    writer = ZarrWriter(path, overwrite=True)
+    sink = writer.prepare(SourceInfo("cam", "uint16", (4, 5)))
+    for value in (2, 3):
+        sink.write(np.full((4, 5), value, "uint16"))
+    writer.publish()
+    return writer
+
+
 def _dying(number: int, torn: bool) -> Any:
     return nothing if number < 0 else die_at(number, torn=torn)
 

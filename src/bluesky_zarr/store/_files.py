@@ -156,13 +156,20 @@ def exchange(one: Path, other: Path) -> None:
     Elsewhere there is a moment in which `other` does not exist, and is beside itself under a
     temporary name.
     """
-    rename = _renameat2()
-    if rename is not None and rename(one, other, _RENAME_EXCHANGE):
+    if exchange_at_once(one, other):
         return
     aside = temporary_path(other)
     os.rename(other, aside)
     os.rename(one, other)
     os.rename(aside, one)
+
+
+def exchange_at_once(one: Path, other: Path) -> bool:
+    """Let two directories swap their names in one step; False, and nothing is changed, where the
+    system cannot.
+    """
+    rename = _renameat2()
+    return rename is not None and rename(one, other, _RENAME_EXCHANGE)
 
 
 def fsync_path(path: Path) -> None:

@@ -20,10 +20,8 @@ from bluesky_zarr.store._frames import FrameFiles
 from bluesky_zarr.store._identity import process_identity
 from bluesky_zarr.store._layout import Layout, choose_layout, warn_about
 from bluesky_zarr.store._length import lengthen
-from bluesky_zarr.store._metadata import (
-    array_document,
-    sharded_document,
-)
+from bluesky_zarr.store._metadata import array_document, sharded_document
+from bluesky_zarr.store._overwrite import Overwrite
 from bluesky_zarr.store._paths import check_key, store_path, store_uri
 from bluesky_zarr.store._progress import Progress, counts_chunk, counts_key
 from bluesky_zarr.store._root import StoreRoot
@@ -57,11 +55,16 @@ class ZarrWriter(Writer):
         becomes readable.
     attributes
         For the root group; what bluesky-zarr itself keeps there cannot be replaced.
+    overwrite
+        Where there is a published store: write beside it (`path` says where), and take its name
+        when `publish` is called, with the status "complete". The old one is then kept as
+        `scan.replaced-1.zarr`. Only for stores that no document points to: one of a run is refused.
 
     Raises
     ------
     FileExistsError
-        The path is a published store, or something that is no store of ours.
+        The path is a published store, or something that is no store of ours; or one that may not be
+        overwritten.
     PermissionError
         The directory cannot be written.
     ValueError
@@ -88,6 +91,7 @@ class ZarrWriter(Writer):
         durability: str = "page",
         group_seconds: float = 1.0,
         attributes: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
     ) -> None:
         compressor_configuration(codec, 1)
         flush_of(durability)
@@ -96,12 +100,16 @@ class ZarrWriter(Writer):
         self.path = store_path(store_uri)
         self._codec = codec
         self._layout = layout
+        self._overwrite: Overwrite | None = None
         if not group_seconds > 0:
             raise ValueError(f"group_seconds={group_seconds} is not a time; use seconds above 0")
         self._durability = durability
         self._group_seconds = group_seconds
         self._sinks: dict[str, FrameSink] = {}
         self._arrays: dict[str, ArrayWriter] = {}
+        if overwrite:
+            self._overwrite = Overwrite(self.path)
+            self.path = self._overwrite.path
         self._root = StoreRoot(self.path, dict(attributes or {}))
 
     @property
@@ -411,6 +419,9 @@ class ZarrWriter(Writer):
 
         A worker's error is raised, and nothing is published, if the status is "complete"; with
         another status the store is published as that, with the error as its reason.
+
+        One that overwrites another takes its name when it is complete; `path` and `uri` say so.
+        With another status it stays where it is.
         """
         try:
             self.complete()
@@ -419,6 +430,11 @@ class ZarrWriter(Writer):
                 raise
             reason = reason or str(error)
         _publish.publish(self.uri, status=status, attributes=attributes, reason=reason)
+        if self._overwrite is not None and status == "complete":
+            try:
+                self._overwrite.finish()
+            finally:
+                self.path = self._overwrite.path
 
 
 def _extent(source: SourceInfo, capacity: int) -> tuple[tuple[int, ...], int | None]:
