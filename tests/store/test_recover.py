@@ -452,12 +452,47 @@ def test_an_array_whose_document_makes_no_sense_is_not_left_out_by_publication(t
 
 def test_a_store_with_damaged_metadata_is_not_published(tmp_path):
     store = crashed(tmp_path / "scan.zarr")
-    (store / "primary" / "diode" / "zarr.json").write_text("{")
+    (store / KEY / "zarr.json").write_text("{")
     report = recover(store)
     assert not report
     assert "is not JSON" in str(report)
     assert "not published: an array whose zarr.json is damaged would be left out" in str(report)
     assert read_document(store)["attributes"]["status"] == "running"
+
+
+@pytest.mark.parametrize(
+    "name", ["primary", "primary/diode", "primary/seq_num", "primary/x", f"{KEY}_written"]
+)
+def test_a_damaged_document_is_made_anew_where_journal_or_records_say_what_it_was(tmp_path, name):
+    store = crashed(tmp_path / "scan.zarr")
+    whole = tmp_path / "whole.zarr"
+    shutil.copytree(store, whole)
+    shutil.copy(Journal.path_of(store), Journal.path_of(whole))
+    assert recover(whole)
+    (store / name / "zarr.json").write_bytes(b"")
+    looked = recover(store, dry_run=True)
+    assert f"{name}: its damaged zarr.json would be made anew" in str(looked)
+    assert (store / name / "zarr.json").read_bytes() == b""
+    report = recover(store)
+    assert report, str(report)
+    assert f"{name}: its damaged zarr.json was made anew" in str(report)
+    assert (store / name / ".zarr.json.damaged").read_bytes() == b""
+    assert validate(store, deep=True), str(validate(store, deep=True))
+    for key, document in nodes(whole):
+        assert read_document(store / key)["attributes"] == document["attributes"]
+    xarray.testing.assert_identical(opened(store), opened(whole))
+
+
+def test_a_damaged_document_that_nothing_can_make_anew_stays_as_it_is(tmp_path):
+    store = crashed(tmp_path / "scan.zarr")
+    node = store / "mask"
+    zarr.create_array(node, shape=(2,), dtype="u1")
+    (node / "zarr.json").write_bytes(b"{")
+    for _ in range(2):
+        report = recover(store)
+        assert "restore it from a copy and call again" in str(report)
+        assert (node / "zarr.json").read_bytes() == b"{"
+        assert read_document(store)["attributes"]["status"] == "running"
 
 
 # ------------------ refused

@@ -37,6 +37,7 @@ from bluesky_zarr.store._paths import local_path, store_uri
 from bluesky_zarr.store._progress import counts_chunk, counts_key
 from bluesky_zarr.store._provenance import FORMAT
 from bluesky_zarr.store._publish import publish
+from bluesky_zarr.store._rebuild import Rebuild, is_of_frames
 from bluesky_zarr.store._report import Report
 from bluesky_zarr.store._small import SmallArray
 
@@ -47,8 +48,8 @@ def recover(path: str | Path, dry_run: bool = False) -> Report:
     Every frame that was written whole is made readable, also one that the writer did not get round
     to entering in the index; of a position that was written several times, the newest whose bytes
     are whole. Counts come from the records in the shard files, events from the journal beside the
-    store. The attribute `reason` says who died, and the status that the run had by its own account,
-    if it got so far.
+    store; so do arrays whose `zarr.json` a power cut has left empty or torn. The attribute `reason`
+    says who died, and the status that the run had by its own account, if it got so far.
 
     The report is false where frames are damaged (they are named, and the rest is published) or
     where nothing could be done: the writer is alive, or runs on another host, another process is
@@ -154,6 +155,7 @@ class _Recovery:
 
     def run(self) -> None:
         self._journal()
+        Rebuild(self.store, self.report, self.dry_run).run()
         documents = dict(nodes(self.store, on_error=self._unreadable))
         for key, document in documents.items():
             if is_frame_array(document):
@@ -177,6 +179,8 @@ class _Recovery:
         self.report.notes.append("published as recovered")
 
     def _unreadable(self, node: Path, error: Exception) -> None:
+        if self.dry_run and not is_of_frames(node):
+            return  # what becomes of it is among the notes
         self.report.add(str(node / DOCUMENT), str(error), "restore it from a copy and call again")
 
     # ------------------ journal
@@ -317,12 +321,13 @@ class _Recovery:
         try:
             document = read_document(node)
         except FileNotFoundError:
-            # Killed between the making of the two arrays.
+            # Killed between the making of the two arrays, or it was damaged.
             document = array_document(
                 shape=shape,
                 dtype="uint32",
                 chunks=counts_chunk(shape, growing=array.growing),
                 dims=array.dims[: array.scan_ndim],
+                long_name=f"how often each position of {array.node.name} was written",
             )
             node.mkdir(exist_ok=True)
             write_document(node, document)
