@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import zarr
 from bluesky_zarr.store import SourceInfo, ZarrWriter, publish, recover, validate
 from bluesky_zarr.store._identity import process_identity, process_start
 from tests.faults.pictures import named, picture
-from tests.faults.processes import run
+from tests.faults.processes import Said, run
 from tests.faults.promises import frames_hold
 from tests.faults.victims import SCANS, one_source
 from tests.store.test_status import made
@@ -74,15 +75,19 @@ def test_of_two_processes_at_one_key_one_writes_and_the_other_is_refused(tmp_pat
     assert zarr.open_array(path / "primary/cam", mode="r")[:, 0, 0].tolist() == [*range(1, 51)]  # pyright: ignore
 
 
-def test_four_processes_write_four_keys_and_one_publication_follows_the_last(
+def test_four_processes_write_four_keys_at_once_and_one_publication_follows_the_last(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "scan.zarr"
-    said = [run(one_source, SCAN, n, str(path)) for n in range(2)]
-    # The third one dies: the others' frames and its own are there all the same.
-    said.append(run(one_source, SCAN, 2, str(path), number=40))
-    assert said[2].killed
-    said.append(run(one_source, SCAN, 3, str(path)))
+
+    def write(n: int) -> Said:
+        # The third one dies: the others' frames and its own are there all the same.
+        return run(one_source, SCAN, n, 4, str(path), number=40 if n == 2 else -1)
+
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(write, range(4)))
+    assert [one.killed for one in said] == [False, False, True, False]
+    assert len(said[2].of("frames")) < len(SCAN.order())
     publish(path, status="failed", reason="a device died")
     assert validate(path, deep=True), str(validate(path, deep=True))
     for one in said:

@@ -178,14 +178,21 @@ class told:
 
 
 def one_source(
-    scan: Scan, source: int, path: str, tell: Connection, number: int, torn: bool
+    scan: Scan, source: int, company: int, path: str, tell: Connection, number: int, torn: bool
 ) -> None:
-    """Write one source of a store that others write, too; publish nothing."""
-    with told(tell), watched(Path(path).parent, _dying(number, torn)):
+    """Write one source of a store that others write at the same time; publish nothing.
+
+    Frames come when all `company` of them have made their arrays; none is done before. Calls are
+    counted from the first frame on.
+    """
+    with told(tell):
         writer = ZarrWriter(path, codec=scan.codec, layout=scan.layout)
         info = SourceInfo(f"cam{source}", "uint16", scan.frame, geometry=scan.geometry)
         sink = writer.prepare(info, key=f"primary/cam{source}")
-        for write, flat in enumerate(scan.order(), 1):
-            sink.write(picture(source, flat, write, scan.frame), flat)
-            say(tell, "frames", source, {flat: write})
-        writer.complete()
+        while len(list(Path(path).glob("primary/cam?_written/zarr.json"))) < company:
+            time.sleep(0.005)
+        with watched(Path(path).parent, _dying(number, torn)):
+            for write, flat in enumerate(scan.order(), 1):
+                sink.write(picture(source, flat, write, scan.frame), flat)
+                say(tell, "frames", source, {flat: write})
+            writer.complete()
