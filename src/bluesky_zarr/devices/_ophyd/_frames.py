@@ -1,13 +1,9 @@
-"""Frames on their way from a source to their place, and the documents that announce them."""
+"""Which arrays a device's frames go to, and the documents that announce them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -15,9 +11,9 @@ from bluesky.protocols import StreamAsset
 from event_model import DataKey
 from ophyd_async.core import (
     DetectorDataLogic,
+    SignalR,
     StreamableDataProvider,
     TriggerInfo,
-    soft_signal_r_and_setter,
 )
 
 from bluesky_zarr.store import PathInfo
@@ -25,21 +21,12 @@ from bluesky_zarr.store import PathInfo
 from .._binding import Binding
 from .._cursor import Placement
 from .._source import FrameSource
+from ._counter import Counter
 from ._exposure import Exposure
+from ._intake import Intake
 from ._progress import Progress
 
 __all__ = ["FrameDataLogic"]
-
-#: More frames than any scan has: shown by the counter to end a wait that would never end.
-_RELEASE = 1 << 60
-#: More frames than anybody waits for at once.
-_STEP = 1 << 40
-#: Seconds between two counts that are shown while a row is flown.
-_SHOWN_SECONDS = 0.02
-#: Seconds that a pause waits for what is under way; only a `prepare` that hangs takes longer.
-_PATIENCE = 10.0
-
-logger = logging.getLogger("bluesky_zarr.devices")
 
 
 class FrameDataLogic(DetectorDataLogic):
@@ -62,32 +49,22 @@ class FrameDataLogic(DetectorDataLogic):
         on_frame: Callable[[np.ndarray, float], None] | None = None,
     ) -> None:
         self.source = source
-        source.deliver = self.deliver
-        source.deliver_many = self.deliver_many
-        source.fail = self._fail
         self._path_info = path_info
-        self._on_frame = on_frame
-        self._lock = threading.RLock()
+        self._progress = Progress()
+        self._counter = Counter(self._progress)
+        self._intake = Intake(source, on_frame, self._progress, self._counter)
         self._opening = asyncio.Lock()
-        self._last: tuple[Binding, int] | None = None
         self.pauses = 0
         self.pausing = False
         self._bindings: dict[tuple[str, str], Binding] = {}
         self._binding: Binding | None = None
         self._placement: Placement | None = None
         self._told = False
-        self._exposure = Exposure(None, flown=False, told=False)
-        self._progress = Progress()
         # Of what was prepared for: how many frames, and the count of frames that came at its
-        # beginning. `_row_end` is the count at which `complete` is done.
+        # beginning.
         self._row = 1
         self._row_begin = 0
-        self._row_end = 0
-        self._shown_later = False
-        self._error: BaseException | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._datakey = ""
-        self.readable_signal, self._set_readable = soft_signal_r_and_setter(int, 0)
 
     # -- the plan's side ---------------------------------------------------------------------
 
@@ -100,42 +77,41 @@ class FrameDataLogic(DetectorDataLogic):
                 "store: use number_of_events, or a scan axis, for several frames per point."
             )
         self._progress.restart()
-        self._on_loop(self._show_count)
+        self._counter.show()
         self._row = trigger_info.number_of_events
         self._row_begin = self._progress.came
-        self._row_end = 0
-        self._shown_later = False
+        self._intake.row_end = 0
 
     def place(self, placement: Placement) -> None:
         """Say where the next frame, or flown row, belongs."""
-        with self._lock:
-            if not self._exposure.flown:
+        with self._intake.lock:
+            if not self._intake.exposure.flown:
                 self._forget_pending()
             self._placement = placement
             self._told = True
 
     def expose(self, *, flown: bool) -> None:
         """A trigger or a kickoff was asked for: whatever is said later, it belongs here."""
-        with self._lock:
-            if flown and self._exposure.flown and not self._told:
+        with self._intake.lock:
+            if flown and self._intake.exposure.flown and not self._told:
                 return  # another part of the row that was prepared for
-            self._exposure = Exposure(self._placement, flown, self._told)
+            self._intake.exposure = Exposure(self._placement, flown, self._told)
             self._told = False
-            self._last = None  # a frame of the exposure before is not this one's to take back
+            # A frame of the exposure before is not this one's to take back.
+            self._intake.last = None
 
     def completes_at(self, count: int) -> None:
         """Somebody waits for this many frames: what is stored in groups is not to wait for more."""
-        self._row_end = count
-        self._show_count()
-        binding = self._exposure.binding
+        self._intake.row_end = count
+        self._counter.show()
+        binding = self._intake.exposure.binding
         if binding is not None and not binding.closed and self._progress.came >= count:
-            asyncio.get_running_loop().run_in_executor(None, self._flush, binding)
+            asyncio.get_running_loop().run_in_executor(None, self._intake.flush, binding)
 
-    def _flush(self, binding: Binding) -> None:
-        try:
-            binding.sink.flush()
-        except (OSError, RuntimeError) as error:
-            self._fail(error)
+    @property
+    def readable_signal(self) -> SignalR[int]:
+        """What ophyd-async waits for."""
+        return self._counter.signal
 
     @property
     def collected(self) -> int:
@@ -154,7 +130,7 @@ class FrameDataLogic(DetectorDataLogic):
 
     def flown_to(self, run_uid: str, stream: str) -> int | None:
         """The number of the point behind the last flown row; None if there was none there."""
-        exposure = self._exposure
+        exposure = self._intake.exposure
         placement = exposure.placement
         if not exposure.flown or placement is None:
             return None
@@ -170,9 +146,9 @@ class FrameDataLogic(DetectorDataLogic):
 
     def retract(self) -> None:
         """Take back the last exposure's frame: it turned out to belong elsewhere."""
-        with self._lock:
-            self._exposure.quota = 0
-            last, self._last = self._last, None
+        with self._intake.lock:
+            self._intake.exposure.quota = 0
+            last, self._intake.last = self._intake.last, None
         if last is not None:
             binding, cell = last
             binding.sink.retract(cell)
@@ -187,10 +163,10 @@ class FrameDataLogic(DetectorDataLogic):
 
     def retire(self, run_uid: str) -> None:
         """Write out and close what belongs to a run that ends; late frames are refused."""
-        with self._lock:
+        with self._intake.lock:
             mine = {key: b for key, b in self._bindings.items() if key[0] == run_uid}
-            if self._exposure.binding in mine.values():
-                self._exposure.quota = 0
+            if self._intake.exposure.binding in mine.values():
+                self._intake.exposure.quota = 0
             self._forget_pending()
         errors: list[BaseException] = []
         for key, binding in mine.items():
@@ -214,7 +190,8 @@ class FrameDataLogic(DetectorDataLogic):
     async def prepare_unbounded(self, datakey_name: str) -> StreamableDataProvider:
         """Open the store, and give the provider of its documents."""
         self._datakey = datakey_name
-        self._loop = asyncio.get_running_loop()
+        self._intake.name = datakey_name
+        self._counter.connect()
         await self.bind(self._placement)
         return _StreamProvider(self)
 
@@ -223,8 +200,8 @@ class FrameDataLogic(DetectorDataLogic):
 
         Without a session nobody says when a run is over: the array is closed with the stage.
         """
-        self._exposure.quota = 0
-        binding = self._exposure.binding or self._binding
+        self._intake.exposure.quota = 0
+        binding = self._intake.exposure.binding or self._binding
         if binding is None or binding.closed:
             return
         if binding.info.run_uid:
@@ -245,15 +222,15 @@ class FrameDataLogic(DetectorDataLogic):
                 binding = await asyncio.to_thread(
                     Binding.open, self._datakey, info, format, self._row
                 )
-                binding.sink.notify = lambda completed, b=binding: self._written(b)
+                binding.sink.notify = lambda completed, b=binding: self._intake.written(b)
                 self._bindings[key] = binding
         self._binding = binding
         return binding
 
     async def start(self) -> None:
         """Get ready for the frames that the next start of the acquisition brings."""
-        exposure = self._exposure
-        self._raise_error()
+        exposure = self._intake.exposure
+        self._counter.raise_error()
         binding = await self.bind(exposure.placement)
         if binding.info.run_uid and not exposure.told:
             raise RuntimeError(
@@ -262,7 +239,7 @@ class FrameDataLogic(DetectorDataLogic):
                 "Take it out of there, and read it in the plan: after "
                 "bluesky_zarr.plans.place(stream, index), index from 0."
             )
-        with self._lock:
+        with self._intake.lock:
             exposure.binding = binding
             exposure.quota = 1
             if exposure.flown:
@@ -270,16 +247,10 @@ class FrameDataLogic(DetectorDataLogic):
 
     async def finish(self) -> None:
         """Raise what went wrong since the start; called when the wait for frames is over."""
-        self._raise_error()
-        binding = self._exposure.binding
+        self._counter.raise_error()
+        binding = self._intake.exposure.binding
         if binding is not None and not binding.closed and binding.sink.error is not None:
             await asyncio.to_thread(binding.sink.drain)
-
-    def _raise_error(self) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            self._show_count()
-            raise error
 
     async def pause(
         self, stop_acquiring: Callable[[], Any], under_way: Callable[[], Iterable[Any]]
@@ -288,38 +259,22 @@ class FrameDataLogic(DetectorDataLogic):
 
         `under_way` gives the statuses that are not done; all of them are when this returns.
         """
-        self._exposure.quota = 0
+        self._intake.exposure.quota = 0
         self.pauses += 1
         self.pausing = True
         try:
             await stop_acquiring()
-            await self._release(under_way)
+            await self._counter.release(under_way, self._datakey)
         finally:
             self.pausing = False
-        binding = self._exposure.binding
+        binding = self._intake.exposure.binding
         if binding is not None and not binding.closed:
             await asyncio.to_thread(binding.sink.drain)
             if not binding.info.run_uid:
                 self._rewind(binding)
-        with self._lock:
+        with self._intake.lock:
             self._forget_pending()
-        self._show_count()
-
-    async def _release(self, under_way: Callable[[], Iterable[Any]]) -> None:
-        shown = _RELEASE
-        deadline = time.monotonic() + _PATIENCE
-        while any(not status.done for status in under_way()):
-            if time.monotonic() > deadline:
-                logger.warning(
-                    "'%s' is not done %.0f s after the pause; going on",
-                    self._datakey,
-                    _PATIENCE,
-                )
-                return
-            # A trigger may be on its way to the counter still, and wait for more than it shows.
-            self._set_readable(shown)
-            shown += _STEP
-            await asyncio.sleep(0.001)
+        self._counter.show()
 
     def _rewind(self, binding: Binding) -> None:
         # Without a session nobody repeats a placement: what was not announced is taken again.
@@ -327,120 +282,9 @@ class FrameDataLogic(DetectorDataLogic):
         if binding.offered:
             binding.recompose()
 
-    # -- the source's side, any thread -------------------------------------------------------
-
-    def deliver(self, frame: np.ndarray) -> None:
-        """Take one frame to its place. Blocks while storage is behind.
-
-        Raises
-        ------
-        ValueError
-            When the frame is not what the source promised. It is not stored.
-        RuntimeError
-            When nobody asked for a frame. It is not stored.
-        """
-        exposure, binding, cells, before = self._expect(1)
-        now = time.time()
-        with self._storing(binding, cells):
-            if self._on_frame is not None and not exposure.flown and binding.fits(frame):
-                self._on_frame(frame, now)
-            # Not under the lock: this waits while storage is behind, the event loop must not.
-            binding.sink.write(frame, cells[0], copy=not self.source.fresh_frames, time=now)
-            self._end_row(exposure, binding, before)
-        self._last = binding, cells[0]
-
-    def deliver_many(self, frames: np.ndarray) -> None:
-        """Take frames that follow one another, of shape (n, *a frame's), to their places.
-
-        Raises
-        ------
-        ValueError, RuntimeError
-            As for `deliver`; none of them is stored.
-        """
-        if not len(frames):
-            return
-        exposure, binding, cells, before = self._expect(len(frames))
-        now = time.time()
-        with self._storing(binding, cells):
-            if self._on_frame is not None and not exposure.flown and binding.fits(frames[-1]):
-                self._on_frame(frames[-1], now)
-            binding.sink.write_many(frames, cells[0], time=now)
-            self._end_row(exposure, binding, before)
-        self._last = binding, cells[-1]
-
-    def _expect(self, number: int) -> tuple[Exposure, Binding, Sequence[int], int]:
-        """Count frames that have come, and find their cells; how many came before them."""
-        with self._lock:
-            exposure = self._exposure
-            binding = exposure.binding
-            if binding is None or binding.closed or exposure.quota < number:
-                # No error of the next point's: a camera that is being stopped may be late.
-                raise RuntimeError(
-                    f"'{self._datakey}' delivered {_frames(number)} that nobody asked for: not "
-                    "stored. Trigger or kick off the detector first, and deliver one frame "
-                    "per exposure."
-                )
-            exposure.quota -= number
-            try:
-                cells = exposure.cells(binding, number)
-            except IndexError as error:  # more frames than the scan has points
-                self._fail(error)
-                raise
-            exposure.taken += number
-            binding.next += number
-            came = self._progress.add(binding, cells)
-            return exposure, binding, cells, came - number
-
-    def _end_row(self, exposure: Exposure, binding: Binding, before: int) -> None:
-        # Looked at when the frame is in its group: `completes_at` flushes what was there before.
-        if not exposure.flown or before < self._row_end <= self._progress.came:
-            binding.sink.flush()
-
-    @contextlib.contextmanager
-    def _storing(self, binding: Binding, cells: Sequence[int]) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self._progress.withdraw(binding, cells)
-            if not binding.closed:  # no error of the next run's
-                self._fail(error)
-            raise
-
-    def _written(self, binding: Binding) -> None:
-        error = binding.sink.error
-        if error is not None:
-            self._fail(error)
-            return
-        self._progress.written(binding)
-        if not self._exposure.flown or self._progress.readable >= self._row_end > 0:
-            self._on_loop(self._show_count)
-        elif not self._shown_later:
-            self._shown_later = True
-            self._on_loop(self._show_count_later)
-
-    def _fail(self, error: BaseException) -> None:
-        self._error = self._error or error
-        self._on_loop(lambda: self._set_readable(_RELEASE))
-
-    def _on_loop(self, function: Callable[[], None]) -> None:
-        # Soft signals may be set on the event loop's thread only.
-        if self._loop is not None and self._loop is _running_loop():
-            function()
-        elif self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function)
-
-    def _show_count(self) -> None:
-        self._shown_later = False
-        # An error that nobody has heard of has to end the wait that comes next, as well.
-        self._set_readable(_RELEASE if self._error is not None else self._progress.readable)
-
-    def _show_count_later(self) -> None:
-        # Each count that is shown costs the event loop as much as a small frame costs its workers.
-        asyncio.get_running_loop().call_later(_SHOWN_SECONDS, self._show_count)
-
     def _forget_pending(self) -> None:
         if self._progress.forget():
-            self._on_loop(self._show_count)
+            self._counter.show()
 
     # -- documents ---------------------------------------------------------------------------
 
@@ -457,7 +301,7 @@ class FrameDataLogic(DetectorDataLogic):
         One StreamDatum at most: the longest run of neighbours, whose `indices` are C-order
         positions in the array. A row flown backwards is one range as well, once it is whole.
         """
-        with self._lock:
+        with self._intake.lock:
             found = self._progress.take(frames)
             if found is None:
                 return []
@@ -470,17 +314,6 @@ class FrameDataLogic(DetectorDataLogic):
                 binding.announced = not binding.info.run_uid
             documents.append(("stream_datum", binding.datum(cells)))
             return documents
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _frames(number: int) -> str:
-    return "a frame" if number == 1 else f"{number} frames"
 
 
 class _StreamProvider(StreamableDataProvider):
