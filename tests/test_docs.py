@@ -36,9 +36,9 @@ NOT_RUN = re.compile(r"<!-- not run: (.*?) -->\n$")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"^(?:\$ )?(bluesky-zarr .*)$", re.MULTILINE)
 
-# The README's scan has 3000 points, for the picture in the reader's mind; here 12 are enough.
+# The README's scan has 1000 points, for the picture in the reader's mind; here 30 are enough.
 SHORTER = {
-    "Linspace(y, 0, 1, 20) * ~Linspace(x, 0, 1, 30)": "Linspace(y, 0, 1, 2) * ~Linspace(x, 0, 1, 3)"
+    "Linspace(y, 0, 1, 10) * ~Linspace(x, 0, 1, 20)": "Linspace(y, 0, 1, 2) * ~Linspace(x, 0, 1, 3)"
 }
 
 

@@ -61,7 +61,7 @@ WITHOUT_A_VALUE = {
     "ingest/cubes/_cluster.py:cluster": NOTHING_GIVEN,
     "ingest/cubes/_config.py:_check_choices": "two options, which are named",
     "ingest/cubes/_flow.py:make_flow": NOTHING_GIVEN,
-    "ingest/cubes/_header.py:fixed_header": OF_A_FILE,
+    "ingest/cubes/_header_fixes.py:fixed_header": OF_A_FILE,
     "ingest/cubes/_image.py:_image_hdu": OF_A_FILE,
     "ingest/cubes/_image.py:read_image": OF_A_FILE,
     "ingest/cubes/_time.py:time_of": OF_A_FILE,

@@ -3,9 +3,9 @@
 from ._config import CubesConfig
 from ._discover import ImageSet, Source, discover
 from ._errors import ImageError
-from ._fix import FixedImage, fix_headers
+from ._fixed_copies import FixedImage, fix_headers
 from ._grid import SpatialGrid
-from ._header import fixed_header
+from ._header_fixes import fixed_header
 from ._ingest import (
     Conversion,
     Ingested,

@@ -17,7 +17,7 @@ from bluesky_zarr.ingest._fits import FitsError
 from bluesky_zarr.ingest.cubes._axes import card_value, find_axes, polarizations
 from bluesky_zarr.ingest.cubes._errors import ImageError, naming
 from bluesky_zarr.ingest.cubes._grid import SpatialGrid
-from bluesky_zarr.ingest.cubes._header import check_beam, fixed_header, frequency_of
+from bluesky_zarr.ingest.cubes._header_fixes import check_beam, fixed_header, frequency_of
 from bluesky_zarr.ingest.cubes._image import read_header
 from bluesky_zarr.ingest.cubes._names import SUFFIXES, fixed_name, is_fits, stokes_in
 from bluesky_zarr.ingest.cubes._time import time_of

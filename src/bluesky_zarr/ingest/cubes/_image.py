@@ -15,7 +15,7 @@ from crc32c import crc32c
 from bluesky_zarr.ingest._fits import FitsError, open_fits
 from bluesky_zarr.ingest.cubes._axes import Axes, card_value, find_axes
 from bluesky_zarr.ingest.cubes._errors import ImageError, naming
-from bluesky_zarr.ingest.cubes._header import fixed_header
+from bluesky_zarr.ingest.cubes._header_fixes import fixed_header
 from bluesky_zarr.store._files import replace_bytes
 
 if TYPE_CHECKING:
