@@ -67,6 +67,15 @@ def test_plain_gzip_and_fpack_of_any_rank_give_the_same_values(tmp_path, kind, n
     np.testing.assert_array_equal(image(made.path), truth(0, 0))
 
 
+def test_a_tile_compressed_image_may_be_called_as_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "in" / name_of(TIMES[0], 41)
+    shape = (200, 200)
+    packed = write(path, np.ones(shape, "f4"), header(41, shape), kind="fpack")
+    packed.rename(path)
+    assert path.stat().st_size < 200 * 200 * 4
+    np.testing.assert_array_equal(image(ingest(tmp_path / "in").path), np.ones(shape))
+
+
 @pytest.mark.parametrize("dtype", ["u1", ">i2", ">i4", ">f4", ">f8"])
 def test_scaled_images_are_physical_as_astropy_has_them(tmp_path: Path, dtype: str) -> None:
     stored = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(dtype)

@@ -87,7 +87,9 @@ def read_header(path: Path) -> Header:
             with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
                 hdu = _image_hdu(hdus)
                 header = hdu.header.copy()
-                if not path.name.lower().endswith((".gz", ".fz")):
+                # Of a tile-compressed image, whatever its name, astropy knows the size of its
+                # pixels only.
+                if path.suffix.lower() != ".gz" and not isinstance(hdu, fits.CompImageHDU):
                     _check_size(hdu, path.stat().st_size)
                 return header
     except (FitsError, PermissionError, FileNotFoundError):
