@@ -108,6 +108,57 @@ def test_exit_status_1_where_it_failed_and_nothing_is_left(
         assert left(tmp_path) == []
 
 
+def test_exit_status_1_where_the_data_set_fails_its_validation(tmp_path: Path) -> None:
+    for n in range(3):
+        files.eso(tmp_path / f"{n}.fits")
+    # A file with a dead spectrum would have been left out: it is the data set that is damaged.
+    script = (
+        "import zarr\n"
+        "from bluesky_zarr.ingest.spectra import _ingest\n"
+        "from bluesky_zarr.cli import app\n"
+        "write = _ingest._write\n"
+        "def write_and_break(store, *arguments):\n"
+        "    write(store, *arguments)\n"
+        "    zarr.open_array(store, path='signal/flux_raw', mode='r+')[1] = 0\n"
+        "_ingest._write = write_and_break\n"
+        "app(prog_name='bluesky-zarr')\n"
+    )
+    arguments = ["ingest", "spectra", str(tmp_path), str(tmp_path / "x.zarr")]
+    command = [sys.executable, "-c", script, *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    words = " ".join(result.stderr.split())
+    assert "x.zarr.tmp' is not published, as it is not whole" in words
+    assert "signal/flux_raw row 1 0 pixels are NaN and 50 are 0, of 50" in words
+    assert "Traceback" not in words
+    assert left(tmp_path) == []
+
+
+@pytest.mark.needs_root
+def test_on_a_full_disk_it_says_so_and_leaves_nothing(bluesky_zarr: Run, tmp_path: Path) -> None:
+    for n in range(8):
+        files.eso(tmp_path / f"{n}.fits", flux=files.flux_of(n, 100_000), error=False)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a small file system")
+    try:
+        arguments = ("ingest", "spectra", f"{tmp_path}/*.fits", disk / "x.zarr")
+        result = bluesky_zarr(*arguments)
+        assert result.returncode == 1
+        words = " ".join(result.stderr.split())
+        assert "Error: No space left on device (" in words
+        assert "nothing is left of the data set" in words
+        assert "Traceback" not in words
+        assert os.listdir(disk) == []
+        subprocess.run(["mount", "-o", "remount,size=40M", str(disk)], check=True)
+        assert bluesky_zarr(*arguments).returncode == 0
+        assert validate(disk / "x.zarr", deep=True)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
