@@ -1,16 +1,14 @@
-"""A conversion in a process of its own: says when it begins, for those that want to kill it."""
+"""A conversion for a process of its own: says when it begins, for those that want to kill it."""
 
 from __future__ import annotations
 
-import sys
+from multiprocessing.synchronize import Event
 
 from bluesky_zarr.ingest.cubes import CubesConfig, ingest_cube
 
-if __name__ == "__main__":
-    config = CubesConfig.model_validate_json(sys.argv[1])
-    # What is imported when it is first used takes longer than the conversion.
-    import astropy.wcs.utils  # noqa: F401
 
-    print("begin", flush=True)
-    ingest_cube(config)
-    print("end", flush=True)
+def convert_and_say(config: str, begun: Event) -> None:
+    """Convert by a configuration in JSON."""
+    settings = CubesConfig.model_validate_json(config)
+    begun.set()
+    ingest_cube(settings)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -28,11 +30,11 @@ from bluesky_zarr.ingest.cubes import (
 )
 from bluesky_zarr.ingest.cubes._here import convert_here
 from bluesky_zarr.store import _batch, validate
+from tests.ingest.cubes.converting import convert_and_say
 from tests.ingest.cubes.images import MHZ, content, header, name_of, night, truth, write
 
 TIMES = tuple(f"20240524_0500{second:02}" for second in range(10, 22))
-SHAPE = (160, 128)
-CONVERTING = Path(__file__).with_name("converting.py")
+SHAPE = (96, 80)
 
 
 @pytest.fixture(scope="module")
@@ -48,41 +50,41 @@ def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def config(images: Path, output: Path, **options) -> CubesConfig:
-    return CubesConfig(input_dir=images, output_dir=output, name="cube", chunk_lm=64, **options)
+    return CubesConfig(input_dir=images, output_dir=output, name="cube", chunk_lm=48, **options)
 
 
-def start(config: CubesConfig) -> subprocess.Popen[str]:
+@functools.cache
+def processes() -> ForkServerContext:
+    """Begins processes that have imported already what takes longer than a conversion."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "astropy.wcs.utils", "bluesky_zarr.ingest.cubes"])
+    return context
+
+
+def start(config: CubesConfig) -> BaseProcess:
     """A conversion in another process, which is about to begin."""
-    root = str(Path(__file__).parents[3])
-    path = os.pathsep.join(filter(None, [f"{root}/src", os.environ.get("PYTHONPATH", "")]))
-    child = subprocess.Popen(
-        [sys.executable, str(CONVERTING), config.model_dump_json()],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "begin\n"
+    begun = processes().Event()
+    child = processes().Process(target=convert_and_say, args=(config.model_dump_json(), begun))
+    child.start()
+    assert begun.wait(60)
     return child
 
 
 def kill_after(config: CubesConfig, seconds: float) -> bool:
     """Whether a conversion was killed before it ended."""
     child = start(config)
-    try:
-        child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        child.send_signal(signal.SIGKILL)
-    child.communicate()
-    assert child.returncode in (0, -signal.SIGKILL)
-    return child.returncode != 0
+    child.join(seconds)
+    child.kill()
+    child.join()
+    assert child.exitcode in (0, -signal.SIGKILL)
+    return child.exitcode != 0
 
 
 def duration(config: CubesConfig) -> float:
     child = start(config)
     begin = time.monotonic()
-    child.communicate()
-    assert child.returncode == 0
+    child.join()
+    assert child.exitcode == 0
     return time.monotonic() - begin
 
 
@@ -236,7 +238,7 @@ def test_a_rebuild_that_is_killed_half_way_leaves_the_old_cube(
 def test_a_rebuild_that_is_killed_by_the_system_leaves_the_old_cube(images, tmp_path) -> None:
     old = ingest_cube(config(images, tmp_path)).path
     before = content(old)
-    assert kill_after(config(images, tmp_path, rebuild=True), 0.1)
+    assert kill_after(config(images, tmp_path, rebuild=True), 0.02)
     assert content(old) == before
     assert content(ingest_cube(config(images, tmp_path, rebuild=True)).path) == before
 
