@@ -16,7 +16,7 @@ from bluesky_zarr import Storage
 from bluesky_zarr.catalog import TiledServer, compare
 from bluesky_zarr.cli import app
 from bluesky_zarr.plans import nested_scan
-from bluesky_zarr.store import recover
+from bluesky_zarr.store import recover, relayout
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._metadata import nodes, read_document, write_document
 from tests.fakes import PositionCamera, instant_motor
@@ -67,6 +67,19 @@ def test_what_was_announced_and_is_not_in_the_store_is_named(
         f"primary/cam: index (2, 0): {lost}",
     ]
     assert "primary/cam: 12 frames were announced by the catalog" in report.notes
+
+
+def test_a_store_that_was_laid_out_anew_lacks_no_more_than_its_source(
+    crashed: Path, server: TiledServer
+) -> None:
+    recover(crashed)
+    report = relayout(crashed, crashed.with_name("series.zarr"))
+    compare(report, server.client())
+    lost = "its frame was announced and is not in the store"
+    assert said(report) == [
+        f"primary/cam: index (1, 2): {lost}",
+        f"primary/cam: index (2, 0): {lost}",
+    ]
 
 
 def test_the_command_names_it_and_exits_with_1(
