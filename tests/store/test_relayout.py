@@ -30,6 +30,7 @@ from bluesky_zarr.store import (
     relayout,
     validate,
 )
+from bluesky_zarr.store import _batch as batch_module
 from bluesky_zarr.store import _relayout as relayout_module
 from bluesky_zarr.store._chunk_reader import ChunkReader
 from bluesky_zarr.store._metadata import read_document, sharded_document
@@ -466,3 +467,41 @@ def test_it_takes_256_MiB_however_large_the_store_is(tmp_path: Path, codec: str)
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert int(done.stdout) <= 256
+
+
+def test_a_target_that_somebody_made_meanwhile_is_left_and_the_new_store_is_where_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, rename = a_small_scan(tmp_path), batch_module.rename_new
+
+    def late(path: Path, target: Path) -> None:
+        target.mkdir()
+        rename(path, target)
+
+    monkeypatch.setattr(batch_module, "rename_new", late)
+    with pytest.raises(FileExistsError, match=r"the new store is whole, rename '.*new.zarr.tmp'"):
+        relayout(source, tmp_path / "new.zarr")
+    assert os.listdir(tmp_path / "new.zarr") == []
+    assert validate(tmp_path / "new.zarr.tmp", deep=True)
+
+
+def test_an_error_after_the_new_store_has_its_name_is_the_one_that_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    source = a_small_scan(tmp_path)
+    monkeypatch.setattr(batch_module, "fsync_dir", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        relayout(source, tmp_path / "new.zarr")
+    assert validate(tmp_path / "new.zarr", deep=True)
+
+
+def a_small_scan(directory: Path) -> Path:
+    writer = ZarrWriter(directory / "small.zarr")
+    sink = writer.prepare(SourceInfo("cam", "uint16", (4, 6)), capacity=3)
+    for n in range(3):
+        sink.write(np.full((4, 6), n, "uint16"))
+    writer.publish()
+    return writer.path

@@ -236,8 +236,12 @@ class BatchStore:
         return self.target
 
     def discard(self) -> None:
-        """Delete what was built, and let go of it. Nobody may be filling an array."""
-        _delete(self.path)
+        """Delete what was built, and let go of it. Nobody may be filling an array.
+
+        What has got to its target already stays there.
+        """
+        if self._lock.is_at(self.path / LOCK):
+            _delete(self.path)
         self.close()
 
     def close(self) -> None:

@@ -90,12 +90,12 @@ class OnlyWriter:
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         _writers.add(self)
-        self.held = _lock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB) and self._is_at(path)
+        self.held = _lock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB) and self.is_at(path)
         if not self.held:
             self.release()
 
-    def _is_at(self, path: Path) -> bool:
-        """Whoever held it may have finished, and taken the file away, since it was opened."""
+    def is_at(self, path: Path) -> bool:
+        """Whether the lock file at `path` is still the one that was opened, not somebody else's."""
         try:
             found = os.stat(path)
         except FileNotFoundError:

@@ -81,7 +81,8 @@ def relayout(
     FileNotFoundError
         There is no such store.
     FileExistsError
-        The target exists, or something that a dead process left at its `.tmp`.
+        The target exists, or something that a dead process left at its `.tmp`. Where somebody
+        made the target meanwhile, the new store stays at its `.tmp`.
     ValueError
         The store is running or was not written by bluesky-zarr, an array is none that can be cut,
         the target lies in the source, a chunk of the source is damaged, or an `access` or codec
@@ -143,6 +144,9 @@ def relayout(
                 plan.way.run(array, store.path / ".scratch.tmp")
             _describe(store.path, root["attributes"], entry)
             store.publish(root["attributes"]["status"], deep=True)
+        except FileExistsError:
+            # Somebody made the target meanwhile: the error says where the new store is.
+            raise
         except BaseException:
             # The source still has it all.
             store.discard()
