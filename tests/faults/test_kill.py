@@ -64,8 +64,9 @@ def test_killed_at_200_random_moments_it_loses_nothing(tmp_path: Path, scan: Sca
     killed_at_random(tmp_path, scan, seed=random.randrange(10**6), times=KILLS // len(SCANS))
 
 
-def killed_at_each_call(tmp_path: Path, scan: Scan, step: int) -> None:
+def killed_at_each_call(tmp_path: Path, scan: Scan, step: int = 0, times: int = 0) -> None:
     (made,) = run(writes, scan, str(tmp_path / "whole.zarr")).of("published")[0]
+    step = step or len(made) // times | 1  # odd, so that every second write is torn
     for number in range(0, len(made), step):
         path = tmp_path / f"{number}.zarr"
         said = run(writes, scan, str(path), number=number, torn=bool(number % 2))
@@ -79,7 +80,7 @@ def killed_at_each_call(tmp_path: Path, scan: Scan, step: int) -> None:
 def test_killed_before_some_of_the_calls_of_a_scan_it_loses_nothing(
     tmp_path: Path, scan: Scan
 ) -> None:
-    killed_at_each_call(tmp_path, scan, step=17)
+    killed_at_each_call(tmp_path, scan, times=12)
 
 
 @pytest.mark.faults
@@ -124,7 +125,7 @@ def killed_in(tmp_path: Path, scan: Scan, what: object, step: int) -> None:
 def test_killed_between_some_steps_it_is_recovered(
     tmp_path: Path, scan: Scan, what: object
 ) -> None:
-    killed_in(tmp_path, scan, what, step=9)
+    killed_in(tmp_path, scan, what, step=15)
 
 
 @pytest.mark.faults
