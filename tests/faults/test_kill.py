@@ -54,7 +54,7 @@ def killed_at_random(tmp_path: Path, scan: Scan, seed: int, times: int) -> None:
 def test_a_process_killed_at_a_random_moment_loses_nothing_announced(
     tmp_path: Path, scan: Scan
 ) -> None:
-    killed_at_random(tmp_path, scan, seed=0, times=2)
+    killed_at_random(tmp_path, scan, seed=0, times=1)
 
 
 @pytest.mark.faults
@@ -80,7 +80,7 @@ def killed_at_each_call(tmp_path: Path, scan: Scan, step: int = 0, times: int = 
 def test_killed_before_some_of_the_calls_of_a_scan_it_loses_nothing(
     tmp_path: Path, scan: Scan
 ) -> None:
-    killed_at_each_call(tmp_path, scan, times=12)
+    killed_at_each_call(tmp_path, scan, times=9)
 
 
 @pytest.mark.faults
@@ -125,7 +125,7 @@ def killed_in(tmp_path: Path, scan: Scan, what: object, step: int) -> None:
 def test_killed_between_some_steps_it_is_recovered(
     tmp_path: Path, scan: Scan, what: object
 ) -> None:
-    killed_in(tmp_path, scan, what, step=15)
+    killed_in(tmp_path, scan, what, step=21)
 
 
 @pytest.mark.faults
