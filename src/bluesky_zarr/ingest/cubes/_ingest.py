@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,12 +13,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bluesky_zarr.ingest._summary import Summary
-from bluesky_zarr.ingest.cubes._axes import card_value
 from bluesky_zarr.ingest.cubes._config import CubesConfig
+from bluesky_zarr.ingest.cubes._contents import attributes, make_arrays
 from bluesky_zarr.ingest.cubes._discover import ImageSet, discover
 from bluesky_zarr.ingest.cubes._here import convert_here
-from bluesky_zarr.ingest.cubes._layout import DIMS, Block, blocks, cube_layout
+from bluesky_zarr.ingest.cubes._layout import Block, blocks, cube_layout
 from bluesky_zarr.ingest.cubes._state import State, StateError, replaces, state_path
 from bluesky_zarr.ingest.cubes._task import Results, Task
 from bluesky_zarr.store._batch import BatchStore, InvalidStoreError, finish_replacing
@@ -27,9 +25,6 @@ from bluesky_zarr.store._metadata import read_document
 from bluesky_zarr.store._paths import store_path
 
 _logger = logging.getLogger(__name__)
-
-# Elements of a chunk of a coordinate.
-_COORDINATE_ELEMENTS = 2**21
 
 
 class OutputExistsError(FileExistsError):
@@ -216,108 +211,9 @@ def prepare(config: CubesConfig, images: ImageSet, store: BatchStore) -> Convers
     for left in store.path.iterdir():
         if left.is_dir():
             shutil.rmtree(left)
-    _make_arrays(config, images, store)
+    make_arrays(config, images, store)
     state.write()
     return Conversion(config, images, store, state)
-
-
-def _make_arrays(config: CubesConfig, images: ImageSet, store: BatchStore) -> None:
-    header = images.header
-    layout = cube_layout(images.shape, config.chunk_lm)
-    units = str(card_value(header, "BUNIT", "")).strip()
-    store.create_array(
-        "SKY",
-        shape=images.shape,
-        dtype="float32",
-        dims=DIMS,
-        chunks=layout.inner,
-        shards=layout.shard,
-        units=units,
-        fill_value=math.nan,
-        attributes={
-            "long_name": "sky brightness",
-            "coordinates": "right_ascension declination",
-            "fits_header": header.tostring(sep="\n", endcard=False, padding=False),
-        },
-    )
-    mjd = {"long_name": "time", "format": "mjd", "scale": "utc"}
-    l, m = images.grid.offsets()  # noqa: E741
-    direction = "offset from the reference pixel in the plane of projection, towards "
-    _coordinate(store, "time", images.times, ("time",), "d", mjd)
-    _coordinate(store, "frequency", images.frequencies, ("frequency",), "Hz")
-    _coordinate(store, "polarization", np.array(images.polarizations), ("polarization",))
-    _coordinate(store, "l", l, ("l",), "rad", {"long_name": f"{direction}the east"})
-    _coordinate(store, "m", m, ("m",), "rad", {"long_name": f"{direction}the north"})
-    rows = max(1, min(images.shape[3], _COORDINATE_ELEMENTS // images.shape[4]))
-    sky = [
-        store.create_array(
-            name,
-            shape=images.shape[3:],
-            dtype="float64",
-            dims=("l", "m"),
-            chunks=(rows, images.shape[4]),
-            units="deg",
-            fill_value=math.nan,
-            attributes={"long_name": name.replace("_", " "), "frame": "fk5", "equinox": "J2000.0"},
-        )
-        for name in ("right_ascension", "declination")
-    ]
-    for first, *values in images.grid.sky(rows):
-        for array, block in zip(sky, values, strict=True):
-            array.write((first, 0), block)
-    _make_sources(images, store)
-
-
-def _make_sources(images: ImageSet, store: BatchStore) -> None:
-    """What is known of each file, over time and frequency."""
-    shape = images.shape[:2]
-    names = np.full(shape, "", object)
-    nbytes = np.zeros(shape, "int64")
-    beam = np.full((3, *shape), np.nan)
-    for place, source in images.sources.items():
-        names[place], nbytes[place] = source.name, source.nbytes
-        beam[:, *place] = source.beam
-    dims = DIMS[:2]
-    for values, axis in zip(beam, ("major", "minor", "position_angle"), strict=True):
-        about = {"long_name": f"synthesized beam, {axis.replace('_', ' ')}"}
-        _coordinate(store, f"beam_{axis}", values, dims, "deg", about)
-    about = {"long_name": "path of the image below the input directory; empty where there is none"}
-    _coordinate(store, "source_file", names, dims, attributes=about)
-    _coordinate(store, "source_bytes", nbytes, dims, "byte")
-    store.create_array(
-        "source_crc32c",
-        shape=shape,
-        dtype="uint32",
-        dims=dims,
-        chunks=_chunks(shape),
-        attributes={"long_name": "crc32c of the image's file"},
-    )
-
-
-def _coordinate(
-    store: BatchStore,
-    key: str,
-    values: np.ndarray,
-    dims: tuple[str, ...],
-    units: str = "",
-    attributes: dict[str, str] | None = None,
-) -> None:
-    is_text = values.dtype.kind in "UO"
-    array = store.create_array(
-        key,
-        shape=values.shape,
-        dtype="str" if is_text else values.dtype,
-        dims=dims,
-        chunks=_chunks(values.shape),
-        units=units,
-        attributes=attributes,
-    )
-    array.write((0,) * values.ndim, values)
-
-
-def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    rest = math.prod(shape[1:])
-    return (max(1, min(shape[0], _COORDINATE_ELEMENTS // rest)), *shape[1:])
 
 
 def convert(
@@ -373,7 +269,7 @@ def publish(conversion: Conversion) -> Ingested:
         for step, checksums in state.done.items():
             found[step] = [0 if value is None else value for value in checksums]
         store.open_array("source_crc32c").write((0, 0), found)
-        store.set_attributes("", _attributes(conversion.config, images, state.data_set))
+        store.set_attributes("", attributes(images, state.data_set))
     path = store.publish()
     state.remove()
     return _ingested(path, images)
@@ -385,43 +281,6 @@ def _sweep(store: BatchStore) -> None:
     """
     for left in store.path.rglob(".*.tmp"):
         left.unlink(missing_ok=True)
-
-
-def _attributes(config: CubesConfig, images: ImageSet, data_set: str) -> dict[str, Any]:
-    header = images.header
-    said = {
-        name: str(card_value(header, card, "")).strip()
-        for name, card in (
-            ("telescope", "TELESCOP"),
-            ("instrument", "INSTRUME"),
-            ("object", "OBJECT"),
-        )
-    }
-    steps, subbands = len(images.times), len(images.frequencies)
-    instrument = said["instrument"] or said["telescope"]
-    files = {
-        "directory": str(images.directory),
-        "files": len(images.sources),
-        "bytes": images.nbytes,
-        "duplicates": [{"left_out": a, "kept": b} for a, b in images.duplicates],
-        "headers_corrected": images.fix,
-        **{name: text for name, text in said.items() if text},
-    }
-    summary = Summary(
-        kind="cube",
-        instruments=(instrument,) if instrument else (),
-        time_range=(float(images.times[0]), float(images.times[-1])),
-        frequency_range=(float(images.frequencies[0]), float(images.frequencies[-1])),
-        counts={
-            "time": steps,
-            "frequency": subbands,
-            "image": len(images.sources),
-            "missing": len(images.missing),
-        },
-        source=files,
-        arrays={"SKY": 2},
-    )
-    return {**summary.attributes(), "data_set": data_set}
 
 
 def _ingested(path: Path, images: ImageSet) -> Ingested:
