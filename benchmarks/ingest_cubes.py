@@ -5,9 +5,9 @@
 Contenders take turns, each in a process of its own, and read the same files from the page cache.
 "cp" copies the files and leaves them in memory; "cp, synced" also waits for the disk, as a
 conversion does before its state says that a time step is done. The goal is judged by that one, as
-both are then as safe from a power cut, and the ratio to the other one is told, too. "images" is the conversion and publication of the images, "all" also
-the headers and the coordinates of the sky, which cost the same for any number of images. Without
---real it is quick, and says little.
+both are then as safe from a power cut, and the ratio to the other one is told, too. "images" is the
+conversion and publication of the images, "all" also the headers and the coordinates of the sky,
+which cost the same for any number of images. Without --real it is quick, and says little.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ class Block:
 class Grouping:
     """Collects the frames of one array; `byte_wise`, if their bytes are those that are stored.
 
-    `take` gives a block to write into, an array on an mmap, `store` hands one over, `load` waits for those handed over
-    and gives what is stored of a chunk (see `FrameFiles.load`).
+    `take` gives a block to write into, an array on an mmap, `store` hands one over, `load` waits
+    for those handed over and gives what is stored of a chunk (see `FrameFiles.load`).
     """
 
     # Found faster than what stands in a dictionary.

@@ -53,8 +53,8 @@ class FrameSink:
     `key` is the array's key in the store, `uri` that of its node, `chunk_shape` the shape of an
     inner chunk (scan dims first), `expected` how many positions are to be filled (None where nobody
     knows). `notify`, if it is set, is called with `completed` after each frame, when it is readable
-    or has failed: by a worker thread, or for small frames (unless they are grouped) by the one that called `write`. It must
-    not wait for the sink.
+    or has failed: by a worker thread, or for small frames (unless they are grouped) by the one that
+    called `write`. It must not wait for the sink.
     """
 
     def __init__(
