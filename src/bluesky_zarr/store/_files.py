@@ -132,6 +132,19 @@ def link_new(path: Path, data: Buffer) -> bool:
     return True
 
 
+def link_again(path: Path, other: Path) -> None:
+    """Give the file at `path` a second name, in one step, once its content is on disk.
+
+    Meanwhile another file may get the name `path`; the one that was there is meant.
+    """
+    if other.exists() and path.samefile(other):
+        return
+    temporary = temporary_path(other)
+    os.link(path, temporary)
+    fsync_path(temporary)
+    os.replace(temporary, other)
+
+
 def rename_new(source: Path, target: Path) -> None:
     """Give a directory another name that nothing has yet, in one step.
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bluesky_zarr.store._adopt import adopt
-from bluesky_zarr.store._files import SyncError, fsync_all, fsync_dir
+from bluesky_zarr.store._files import SyncError, fsync_all, fsync_dir, link_again
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._kinds import is_frame_array, is_live, made_by, sharding
 from bluesky_zarr.store._length import level
@@ -44,6 +44,9 @@ _PUBLISHED_INDEX = {
     "index_location": "end",
 }
 
+
+ON_DISK = f".{DOCUMENT}.flushed"
+"""The second name of a document that a flush has brought to disk."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What a disk says that is full."""
@@ -159,12 +162,16 @@ def release_reserve(store: Path, key: str = "") -> None:
 def sync_node(node: Path) -> None:
     """Wait until an array, its counts and the groups above it can be found on disk; raises
     SyncError.
+
+    The document of the array that is on disk gets a second name: that of an array that grows is
+    replaced without waiting for the disk, and a power cut may leave the new one empty.
     """
     enclosing = list(
         itertools.takewhile(lambda path: (path / DOCUMENT).exists(), (node, *node.parents))
     )
     counts = node.with_name(counts_key(node.name))
     fsync_all(path / DOCUMENT for path in (counts, *enclosing))
+    link_again(node / DOCUMENT, node / ON_DISK)
     # The last one holds the name of the store.
     fsync_all([counts, *enclosing, enclosing[-1].parent])
 
@@ -226,6 +233,7 @@ def _steps(store: Path, status: str, attributes: dict[str, Any], reason: str) ->
         document["codecs"][0]["configuration"].update(_PUBLISHED_INDEX)
         document["attributes"].get("bluesky_zarr", {}).pop("writer", None)
         write_document(store / key, document, sync=True)
+        (store / key / ON_DISK).unlink(missing_ok=True)
         yield f"array {key}"
     fsync_all(_directories(store))
     # The name of the store itself, without which a power cut would leave nothing.

@@ -7,12 +7,14 @@ afterwards; the journal says all of it once more. What cannot be made again is l
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from bluesky_zarr.store._files import link_new
 from bluesky_zarr.store._fold import fold
 from bluesky_zarr.store._metadata import DOCUMENT, encode_document, group_document, nodes
 from bluesky_zarr.store._progress import counts_key
+from bluesky_zarr.store._publish import ON_DISK
 from bluesky_zarr.store._report import Report
 
 _ASIDE = f".{DOCUMENT}.damaged"
@@ -26,7 +28,8 @@ def is_of_frames(node: Path) -> bool:
 class Rebuild:
     """Makes the damaged documents beneath a store anew, and says so in the notes of a report.
 
-    Those of groups that have members, of counts, and of what `fold` writes. The damaged ones stay
+    Those of groups that have members, of frames that were flushed, of counts, and of what `fold`
+    writes. The damaged ones stay
     beside as `.zarr.json.damaged`. May be killed anywhere and run again.
     """
 
@@ -52,6 +55,12 @@ class Rebuild:
                 _set_aside(node)
                 link_new(node / DOCUMENT, encode_document(group_document()))
         damaged = self._damaged()
+        for node in [node for node in damaged if (node / ON_DISK).exists()]:
+            self._note(node, "that of the last flush; its length is in the records")
+            damaged.remove(node)
+            if not self.dry_run:
+                _set_aside(node)
+                os.link(node / ON_DISK, node / DOCUMENT)
         # Beside frames whose document cannot be read nothing can be written.
         if any(is_of_frames(node) for node in damaged):
             return

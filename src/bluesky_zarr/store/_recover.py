@@ -36,7 +36,7 @@ from bluesky_zarr.store._metadata import (
 from bluesky_zarr.store._paths import local_path, store_uri
 from bluesky_zarr.store._progress import counts_chunk, counts_key
 from bluesky_zarr.store._provenance import FORMAT
-from bluesky_zarr.store._publish import publish
+from bluesky_zarr.store._publish import ON_DISK, publish
 from bluesky_zarr.store._rebuild import Rebuild, is_of_frames
 from bluesky_zarr.store._report import Report
 from bluesky_zarr.store._small import SmallArray
@@ -179,7 +179,7 @@ class _Recovery:
         self.report.notes.append("published as recovered")
 
     def _unreadable(self, node: Path, error: Exception) -> None:
-        if self.dry_run and not is_of_frames(node):
+        if self.dry_run and (not is_of_frames(node) or (node / ON_DISK).exists()):
             return  # what becomes of it is among the notes
         self.report.add(str(node / DOCUMENT), str(error), "restore it from a copy and call again")
 
