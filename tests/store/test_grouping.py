@@ -117,6 +117,23 @@ def test_blocks_of_any_size_are_as_good_as_single_frames(
     np.testing.assert_array_equal(sink.written, np.ones((3, 10)))
 
 
+def test_frames_of_any_memory_layout_one_by_one_and_in_blocks_follow_one_another(
+    make: Callable[..., FrameSink],
+) -> None:
+    sink = make()
+    assert sink.write(np.asfortranarray(FRAMES[0])) == 1
+    assert sink.write(FRAMES[1], 1) == 2
+    assert sink.write_many(FRAMES[2:13]) == 13
+    for number in range(13, 30):
+        # Of every other one the bytes do not lie one after the other; a wait in between stores it.
+        frame = FRAMES[number] if number % 2 else np.repeat(FRAMES[number], 2, axis=1)[:, ::2]
+        assert sink.write(frame) == number + 1
+        if number % 5 == 0:
+            sink.flush()
+    sink.close()
+    np.testing.assert_array_equal(read(sink), snaked(FRAMES))
+
+
 def test_a_growing_row_is_grouped_too_and_trimmed_to_its_last_frame(
     make: Callable[..., FrameSink],
 ) -> None:
