@@ -104,6 +104,8 @@ class FrameFiles:
         self.dead_bytes = 0
         #: How many positions along the fastest scan dim a chunk spans.
         self.group = layout.inner[len(scan_shape) - 1]
+        #: Whether the bytes of a frame are stored as they are.
+        self.plain = codec == "none"
         self.progress = progress
         self._array_id = array_id
 

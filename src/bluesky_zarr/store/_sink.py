@@ -2,8 +2,7 @@
 
 A frame's way: checked on the caller's thread, copied if asked, then encoded, appended to its shard
 file and entered in the shard's index by a worker. Small frames are stored by the caller itself, as
-handing them over would take longer; those of a flown row are copied into a block, and it is that
-which a worker gets.
+handing them over would take longer.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ from bluesky_zarr.store._source_info import SourceInfo
 _logger = logging.getLogger(__name__)
 
 INLINE_BYTES = 64 * 2**10
-"""Frames up to this size are stored on the caller's thread, unless they are grouped: handing one
-over takes longer, as whoever fetches it has to wait for the interpreter, which the caller is busy
-with.
+"""Frames up to this size are stored on the caller's thread, and so are blocks of small frames that
+no codec works on: handing them over takes longer, as whoever fetches them has to wait for the
+interpreter, which the caller is busy with.
 """
 
 
@@ -53,8 +52,8 @@ class FrameSink:
     `key` is the array's key in the store, `uri` that of its node, `chunk_shape` the shape of an
     inner chunk (scan dims first), `expected` how many positions are to be filled (None where nobody
     knows). `notify`, if it is set, is called with `completed` after each frame, when it is readable
-    or has failed: by a worker thread, or for small frames (unless they are grouped) by the one that
-    called `write`. It must not wait for the sink.
+    or has failed: by a worker thread, or for small frames by the one that called `write`. It must
+    not wait for the sink.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class FrameSink:
         self._frame_shape = source.shape
         frame_bytes = math.prod(source.shape) * self._dtype.itemsize
         slots = (files.group,) if files.group > 1 else ()
-        self._inline = not slots and frame_bytes <= INLINE_BYTES
+        self._inline = files.plain if slots else frame_bytes <= INLINE_BYTES
         # Blocks of frames are copies in any case.
         self._queue = FrameQueue(
             slots + source.shape, self._stored_dtype, always_copied=bool(slots)
@@ -427,13 +426,19 @@ class FrameSink:
             with self._failure:
                 growth.make_room(block.last)
         number = self._queue.enter(self._check_open)
-        job = functools.partial(
-            self._store,
-            *(block.array, block.array, block.chunk, number, _time.time()),
-            slots=block.slots,
-            ranges=block.ranges,
-        )
-        self._queue.submit(job)
+        arguments = (block.array, block.array, block.chunk, number, _time.time())
+        grouped = {"slots": block.slots, "ranges": block.ranges}
+        if not self._inline:
+            self._queue.submit(functools.partial(self._store, *arguments, **grouped))
+            return
+        self._store_now(*arguments, **grouped)
+        if self.notify is None:
+            self._queue.leave()
+        else:
+            # Not from here: the turn of the open block is held, and whoever is notified may have
+            # a lock of its own that somebody holds who is writing.
+            self._queue.submit(self._tell)
+        self._failure.check()
 
     def _load_block(self, *arguments: int) -> tuple[np.ndarray, Slots] | None:
         self._queue.wait()
@@ -441,7 +446,11 @@ class FrameSink:
         with self._failure:
             return self._files.load(*arguments)
 
-    def _store(
+    def _store(self, *arguments: Any, **grouped: Any) -> None:
+        self._store_now(*arguments, **grouped)
+        self._tell()
+
+    def _store_now(
         self,
         frame: np.ndarray,
         buffer: np.ndarray | None,
@@ -459,6 +468,8 @@ class FrameSink:
             self._queue.give_back(buffer)
         if self._flusher is not None:
             self._flusher.stored(self.completed)
+
+    def _tell(self) -> None:
         if self.notify is not None:
             try:
                 self.notify(self.completed)
