@@ -40,6 +40,7 @@ REASONS = (
 def image_of(path: Path) -> np.ndarray | None:
     """The first image, as astropy has it."""
     with fits.open(path, memmap=False) as hdus:
+        hdu: Any
         for hdu in hdus:
             if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2:
                 return hdu.data
