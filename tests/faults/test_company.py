@@ -102,9 +102,12 @@ def test_a_child_that_outlives_its_parent_keeps_no_lock(tmp_path: Path) -> None:
         "from bluesky_zarr.store._locks import directory_turn, only_recovery\n"
         "store = Path(sys.argv[1])\n"
         "with only_recovery(store) as alone, directory_turn(store):\n"
+        "    begun, begins = os.pipe()\n"
         "    child = os.fork()\n"
         "    if not child:\n"
+        "        os.write(begins, b'!')\n"
         "        sys.stdout.close(); os.close(1); time.sleep(60); os._exit(0)\n"
+        "    os.read(begun, 1)  # only then the child has run its first steps\n"
         "    print(alone, child, flush=True); time.sleep(60)\n"
     )
     parent = subprocess.Popen(
