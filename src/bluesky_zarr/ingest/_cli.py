@@ -176,8 +176,10 @@ def tell_catalog(announce: Announce, path: Path, uri: str) -> None:
 
 
 @contextlib.contextmanager
-def exit_status() -> Iterator[None]:
-    """What goes wrong in the block is one message, and the exit status that it deserves."""
+def exit_status(left: str = "nothing is left of the data set") -> Iterator[None]:
+    """What goes wrong in the block is one message, and the exit status that it deserves; what is
+    `left` is told where the system failed.
+    """
     from pydantic import ValidationError
 
     from ..store import InvalidStoreError
@@ -187,6 +189,8 @@ def exit_status() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
+        if (error.name or "").startswith("bluesky_zarr"):
+            raise  # not for the user to install
         typer.echo(
             f"Error: {error}. Ingest needs more than the core: pip install 'bluesky-zarr[ingest]'",
             err=True,
@@ -206,9 +210,7 @@ def exit_status() -> Iterator[None]:
         raise typer.Exit(MISUSED) from error
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
-        typer.echo(
-            f"Error: {error.strerror or error}{place}; nothing is left of the data set", err=True
-        )
+        typer.echo(f"Error: {error.strerror or error}{place}; {left}", err=True)
         raise typer.Exit(FAILED) from error
 
 

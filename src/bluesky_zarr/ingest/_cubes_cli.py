@@ -194,24 +194,10 @@ def _ingest(config: CubesConfig) -> Ingested:
             return run(config.model_copy(update={answer: True}), progress)
 
 
-@contextlib.contextmanager
-def _exit_status() -> Iterator[None]:
-    from ._cli import FAILED, MISUSED, exit_status
+def _exit_status() -> contextlib.AbstractContextManager[None]:
+    from ._cli import exit_status
 
-    with exit_status():
-        try:
-            yield
-        except (FileExistsError, BlockingIOError) as error:
-            typer.echo(f"Error: {error}", err=True)
-            raise typer.Exit(MISUSED) from error
-        except OSError as error:
-            place = f" ({error.filename})" if error.filename else ""
-            typer.echo(
-                f"Error: {error.strerror or error}{place}; what was converted stays: when that is "
-                "put right, go on with --resume",
-                err=True,
-            )
-            raise typer.Exit(FAILED) from error
+    return exit_status(left="what was converted stays: when that is put right, go on with --resume")
 
 
 @contextlib.contextmanager
