@@ -158,30 +158,30 @@ def _draw(primary: xr.Dataset, frame: xr.DataArray, picture: Path) -> None:
     sums = primary["cam-sum"]
     slow, rows, columns = sums.dims
     number = sums.sizes[slow]
-    figure = plt.figure(figsize=(2.3 * number, 5.4), layout="constrained")
-    grid = figure.add_gridspec(2, number, height_ratios=[1, 1.15])
+    figure = plt.figure(figsize=(2.1 * number + 0.9, 5.9), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[1, 1.25])
     low, high = float(sums.min()), float(sums.max())
     image = None
-    for i in range(number):
-        axes = figure.add_subplot(grid[0, i])
+    maps = above.subplots(1, number, sharey=True, squeeze=False)[0]
+    for i, axes in enumerate(maps):
         image = axes.pcolormesh(
             primary[columns], primary[rows], sums.isel({slow: i}), vmin=low, vmax=high
         )
-        axes.set_title(place_of(primary, {slow: i}), fontsize=9)
+        axes.set_title(place_of(primary, {slow: i}), fontsize="medium")
         axes.set_xlabel(label_of(primary, columns))
-        axes.set_ylabel(label_of(primary, rows) if i == 0 else "")
         axes.set_aspect("equal")
+    maps[0].set_ylabel(label_of(primary, rows))
     if image is not None:
-        figure.colorbar(image, ax=figure.axes, label="cam-sum", shrink=0.8)
-    spectrum = figure.add_subplot(grid[1, : number // 2])
+        above.colorbar(image, ax=maps, label=label_of(primary, "cam-sum"), shrink=0.75)
+    spectrum, one = below.subplots(1, 2, width_ratios=[1.35, 1])
     spectrum.plot(primary[slow], sums.mean([rows, columns]), "o-")
-    spectrum.set(
-        xlabel=label_of(primary, slow), ylabel="mean cam-sum", title="Spectrum of the whole map"
-    )
-    one = figure.add_subplot(grid[1, number // 2 :])
-    one.imshow(frame, cmap="magma")
-    place = ", ".join(f"{d} = {float(frame[d]):.2f}" for d in (slow, rows, columns))
-    one.set_title(f"The frame at {place}", fontsize=10)
+    spectrum.set_title("Mean over the map", fontsize="medium")
+    spectrum.set(xlabel=label_of(primary, slow), ylabel=label_of(primary, "cam-sum"))
+    spectrum.grid(alpha=0.3)
+    pixels = one.imshow(frame, cmap="magma")
+    place = {d: int(abs(primary[d] - frame[d]).argmin(d)) for d in sums.dims}
+    one.set_title(f"The frame at {place_of(primary, place)}", fontsize="medium")
     one.set(xlabel="cam_x [pixel]", ylabel="cam_y [pixel]")
+    below.colorbar(pixels, ax=one, label=label_of(primary, "cam"))
     figure.savefig(picture, dpi=110)
     plt.close(figure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from bluesky.run_engine import RunEngine
 from ophyd_async.core import init_devices
+from ophyd_async.sim import SimMotor
 from scanspec.specs import Linspace
 from typer.testing import CliRunner
 
@@ -72,16 +74,38 @@ def test_a_snaked_scan_of_two_axes_is_a_map_with_each_reading_in_its_cell(lab):
     )
 
 
-def test_a_scan_of_three_axes_is_cut_at_first_middle_and_last_of_the_slow_one(lab):
+@pytest.mark.parametrize(
+    ("number", "shown"), [(3, [7.0, 7.5, 8.0]), (9, [7.0, 7.25, 7.5, 7.75, 8.0])]
+)
+def test_a_scan_of_three_axes_is_cut_evenly_from_the_first_to_the_last_of_the_slow_one(
+    lab, number, shown
+):
     RE, storage, mono, y, x, diode, _ = lab
-    spec = Linspace(mono, 7, 8, 5) * Linspace(y, 0, 1, 2) * Linspace(x, 0, 2, 3)
+    spec = Linspace(mono, 7, 8, number) * Linspace(y, 0, 1, 2) * Linspace(x, 0, 2, 3)
     RE(nested_scan([diode], spec))
     figure = storage.plot()
     titles = [picture.get_title() for picture in panels(figure)]
-    assert [title.split(" =")[0] for title in titles] == ["mono"] * 3
-    assert [float(title.split()[2]) for title in titles] == [7.0, 7.5, 8.0]
+    assert [title.split(" =")[0] for title in titles] == ["mono"] * len(shown)
+    assert [float(title.split()[2]) for title in titles] == shown
     limits = {picture.collections[0].get_clim() for picture in panels(figure)}
     assert limits == {(0.0, 102.0)}, "slices that are to be compared have one scale"
+
+
+@pytest.mark.parametrize("rows", [2, 6, 12])
+def test_a_map_fills_its_picture_whatever_its_shape(lab, rows):
+    RE, storage, mono, _, _, diode, cam = lab
+    with init_devices():  # in one unit, so that both axes have one scale
+        down, across = SimMotor(units="mm", instant=True), SimMotor(units="mm", instant=True)
+    spec = Linspace(down, 0, rows - 1, rows) * Linspace(across, 0, 4, 5)
+    RE(nested_scan([diode, cam], spec))
+    alone, several, frame = storage.plot("diode"), storage.plot(), storage.plot(frame=0)
+    RE(nested_scan([diode], Linspace(mono, 7, 8, 3) * spec))
+    for figure in (alone, several, frame, storage.plot()):
+        figure.savefig(io.BytesIO())
+        drawn = figure.get_tightbbox()
+        width, height = figure.get_size_inches()
+        assert drawn.width > 0.85 * width
+        assert drawn.height > 0.7 * height
 
 
 def test_dims_of_one_position_are_drawn_all_the_same(lab):

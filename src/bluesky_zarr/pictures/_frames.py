@@ -63,7 +63,7 @@ def draw_frames(scan: Scan, names: Sequence[str], frame: int | Sequence[int] | N
     """
     index = middle(scan) if frame is None else position(scan, frame)
     place = dict(zip(scan.dims, index, strict=True))
-    figure = Figure(figsize=(max(6.0, 5.2 * len(names)), 4.6), layout="constrained")
+    figure = Figure(figsize=_size(scan, names), layout="compressed")
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
         values = scan.data[name].isel(place)
@@ -80,9 +80,21 @@ def draw_frames(scan: Scan, names: Sequence[str], frame: int | Sequence[int] | N
         low, high = np.nanpercentile(pixels, [0.1, 99.9])
         image = axes.imshow(pixels, vmin=low, vmax=high, cmap="magma")
         axes.set(xlabel=f"{dims[1]} [pixel]", ylabel=f"{dims[0]} [pixel]")
-        figure.colorbar(image, ax=axes, label=label_of(scan.data, name), shrink=0.85)
+        figure.colorbar(image, ax=axes, label=label_of(scan.data, name))
     figure.suptitle(f"Frame {','.join(map(str, index))}: {place_of(scan.data, place)}")
     return figure
+
+
+def _size(scan: Scan, names: Sequence[str]) -> tuple[float, float]:
+    """Inches of a figure in which frames beside each other leave little around them."""
+    ratios = []
+    for name in names:
+        *_, rows, columns = (1, *scan.data[name].shape[len(scan.dims) :])
+        ratios.append(rows / columns if scan.data[name].ndim > len(scan.dims) + 1 else 0.8)
+    longer = 4.4
+    widths = [max(longer * min(1.0, 1 / ratio), 1.5) for ratio in ratios]
+    heights = [max(longer * min(1.0, ratio), 1.5) for ratio in ratios]
+    return max(sum(widths) + 1.7 * len(names), 5.0), max(heights) + 1.0
 
 
 def _sizes(scan: Scan) -> str:

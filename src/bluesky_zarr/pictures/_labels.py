@@ -34,7 +34,7 @@ def place_of(data: Dataset, index: Mapping[Hashable, int]) -> str:
         ]
         for name in along:
             units = data[name].attrs.get("units", "")
-            parts.append(f"{name} = {float(data[name][number]):.5g} {units}".rstrip())
+            parts.append(f"{name} = {float(data[name][number]):.4g} {units}".rstrip())
         if not along:
             parts.append(f"{dim} {number}")
     return ", ".join(parts)

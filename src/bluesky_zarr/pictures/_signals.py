@@ -24,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 #: A picture of more panels than this has to be looked for, not at.
 _MOST_SIGNALS = 6
 _MOST_ROWS = 4
+_MOST_SLICES = 5
 _COLUMNS = 3
 
 
@@ -38,8 +39,7 @@ def draw_signals(scan: Scan, signals: Sequence[str]) -> Figure:
         shown = signals[:_MOST_SIGNALS]
         columns = 2 if len(shown) == 4 else min(len(shown), _COLUMNS)
         rows = -(-len(shown) // columns)
-    width = 6.0 if columns == 1 else 4.2 * columns
-    figure = Figure(figsize=(width, 3.6 * rows + 0.5), layout="compressed")
+    figure = Figure(figsize=_size(scan, rows, columns), layout="compressed")
     grid = figure.subplots(rows, columns, squeeze=False)
     for number, name in enumerate(shown):
         values = np.where(scan.measured, np.asarray(scan.data[name], dtype=np.float64), np.nan)
@@ -53,17 +53,34 @@ def draw_signals(scan: Scan, signals: Sequence[str]) -> Figure:
 
 
 def _slices(slow: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """First, middle and last position of the slow dims, in order of acquisition."""
+    """Positions of the slow dims, evenly from the first to the last, in order of acquisition."""
     number = math.prod(slow)
-    chosen = sorted({0, number // 2, number - 1})
+    chosen = np.linspace(0, number - 1, min(number, _MOST_SLICES)).astype(int)
     return [tuple(int(i) for i in np.unravel_index(n, slow)) for n in chosen]
+
+
+def _size(scan: Scan, rows: int, columns: int) -> tuple[float, float]:
+    """Inches of a figure whose panels lie close to each other, with room for their labels."""
+    if len(scan.shape) == 1:
+        return (6.4 if columns == 1 else 4.2 * columns), 3.4 * rows + 0.5
+    sliced = len(scan.shape) > 2
+    longer = 2.4 if sliced else 4.6 if columns == 1 else 3.2
+    width, height = longer, 0.8 * longer
+    slow, fast = scan.dims[-2:]
+    down, across = _positions(scan, slow)[0], _positions(scan, fast)[0]
+    if _comparable(scan, slow, fast, down, across):
+        ratio = float(np.ptp(_edges(down)) / np.ptp(_edges(across)))
+        width, height = longer * min(1.0, 1 / ratio), longer * min(1.0, ratio)
+    # Slices share the labels of their rows and one bar.
+    beside = 0.15 * columns + 1.8 if sliced else 1.8 * columns
+    return columns * width + beside, rows * (height + 0.75) + 0.3
 
 
 def _draw(figure: Figure | SubFigure, axes: Axes, scan: Scan, name: str, values: Floats) -> None:
     along = scan.axes_along(scan.dims[-1])
     if values.ndim > 1:
         image = _draw_map(axes, scan, values)
-        figure.colorbar(image, ax=axes, label=label_of(scan.data, name), shrink=0.85)
+        figure.colorbar(image, ax=axes, label=label_of(scan.data, name))
     elif len(along) == 2 and scan.dims[0] == "event":
         # A spiral, or any other list of points: only their places tell where they are.
         slow, fast = along if along[0] > along[1] else along[::-1]
@@ -92,6 +109,7 @@ def _draw_slices(
         )
         if axes is not row[0]:
             axes.set_ylabel("")
+            axes.tick_params(labelleft=False)
     if image is not None:
         figure.colorbar(image, ax=row, label=label_of(scan.data, name))
 
