@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,65 @@ def test_files_of_directories_and_patterns_come_once_and_in_order(tmp_path: Path
     assert [str(p.relative_to(tmp_path)) for p in found] == [
         "a.fits", "b/1.fits.gz", "b/2.fits", "b/deep/3.FIT",
     ]  # fmt: skip
+
+
+def test_links_are_followed_and_no_directory_is_entered_twice(tmp_path: Path) -> None:
+    for name in ("in/a/1.fits", "in/z/2.fits", "disk2/3.fits", "4.fits", "in/x.zarr/5.fits"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "in/.snapshot").symlink_to("z")
+    (tmp_path / "in/again").symlink_to("a")
+    (tmp_path / "in/day2").symlink_to(tmp_path / "disk2")
+    (tmp_path / "in/a/self").symlink_to(".")
+    (tmp_path / "in/up").symlink_to("..")
+    found = find_files([tmp_path / "in"])
+    assert [str(p.relative_to(tmp_path)) for p in found] == [
+        "in/a/1.fits", "in/day2/3.fits", "in/z/2.fits",
+    ]  # fmt: skip
+    (tmp_path / "linked").symlink_to("in")
+    assert len(find_files([tmp_path / "linked"])) == 3
+
+
+def test_a_directory_that_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever is root may read every directory.
+    (tmp_path / "a.fits").touch()
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def deny(path: str) -> object:
+        if os.fspath(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    words = r"/locked: this directory cannot be read \(Permission denied\); change its permissions"
+    with pytest.raises(FitsError, match=words):
+        find_files([tmp_path])
+
+
+def test_what_only_looks_like_a_file_is_found_and_refused_by_name(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.fits")
+    (tmp_path / "gone.fits").symlink_to("nowhere.fits")
+    (tmp_path / "loop.fits").symlink_to("loop.fits")
+    words = {"gone": "a link to nothing", "loop": "Too many levels", "pipe": "no regular file"}
+    found = find_files([tmp_path])
+    assert [path.stem for path in found] == list(words)
+    for path in found:
+        with pytest.raises(FitsError, match=f"{path}: .*{words[path.stem]}"):
+            SourceFile.of(path)
+        with pytest.raises(FitsError, match=f"{path}: .*{words[path.stem]}"):
+            open_fits(path).__enter__()
+
+
+def test_a_name_that_no_text_can_hold_is_refused(tmp_path: Path) -> None:
+    raw = os.fsencode(tmp_path) + b"/x\xff.fits"
+    files.eso(tmp_path / "x.fits")
+    os.rename(tmp_path / "x.fits", raw)
+    (path,) = find_files([tmp_path])
+    with pytest.raises(FitsError, match=r"x\\xff.fits: its path is no UTF-8 text; rename it"):
+        SourceFile.of(path)
 
 
 def test_inputs_that_name_nothing(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bluesky_zarr.ingest._fits import FitsError
+from bluesky_zarr.ingest._fits import FitsError, check_is_file
 
 SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz")
 """What the names of FITS files end with, in lower case."""
@@ -36,6 +36,7 @@ class SourceFile:
             It cannot be read.
         """
         path = Path(os.path.abspath(path))
+        check_is_file(path)
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -66,13 +67,15 @@ class SourceFile:
 def find_files(inputs: Sequence[str | Path]) -> list[Path]:
     """The FITS files that some paths, directories and patterns name, each once, in their order.
 
-    A directory stands for all FITS files beneath it, in order of their paths; a pattern
-    (``night*/*.fits``, ``**`` for any depth) for what fits it.
+    A directory stands for all FITS files beneath it (see `files_beneath`), in order of their paths;
+    a pattern (``night*/*.fits``, ``**`` for any depth) for what fits it.
 
     Raises
     ------
     ValueError
         One of them names no file.
+    FitsError
+        A directory cannot be read.
 
     Examples
     --------
@@ -84,7 +87,7 @@ def find_files(inputs: Sequence[str | Path]) -> list[Path]:
     for given in inputs:
         path = Path(given).expanduser()
         if path.is_dir():
-            beneath = sorted(p for p in path.rglob("*") if p.is_file() and _is_fits(p))
+            beneath = sorted(p for p in files_beneath(path) if is_fits(p.name))
             if not beneath:
                 raise ValueError(
                     f"there is no FITS file in the directory {str(path)!r} "
@@ -105,8 +108,65 @@ def find_files(inputs: Sequence[str | Path]) -> list[Path]:
     return list(found)
 
 
-def _is_fits(path: Path) -> bool:
-    return not path.name.startswith(".") and path.name.lower().endswith(SUFFIXES)
+def files_beneath(directory: Path, *, passing_over: Path | None = None) -> Iterator[Path]:
+    """All files beneath a directory, of any kind and in no order.
+
+    Links to directories are followed, so that a night on another disk counts; what several ways
+    lead to is entered once, by the first of them, and nothing above the directory is. Hidden files
+    and directories, stores (``*.zarr``, ``*.zarr.tmp``) and the directory `passing_over` are left
+    out.
+
+    Raises
+    ------
+    FitsError
+        A directory cannot be read: nobody knows what would be missing.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise FitsError(
+            error.filename,
+            f"this directory cannot be read ({error.strerror})",
+            "change its permissions, or move it away",
+        ) from error
+
+    top = directory.resolve()
+    entered = {_identity(path) for path in (top, *top.parents)}
+    for parent, names, files in os.walk(directory, onerror=refuse, followlinks=True):
+        beneath = []
+        for name in sorted(names):
+            path = Path(parent, name)
+            if (
+                name.startswith(".")
+                or name.endswith((".zarr", ".zarr.tmp"))
+                or path == passing_over
+            ):
+                continue
+            try:
+                identity = _identity(path)
+            except OSError as error:
+                refuse(error)
+                raise
+            if identity not in entered:
+                entered.add(identity)
+                beneath.append(name)
+        names[:] = beneath
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def is_fits(name: str) -> bool:
+    """Whether a file of this name is looked at.
+
+    Examples
+    --------
+    >>> is_fits("a-I-image.fits.gz"), is_fits("a-I-image.png"), is_fits(".a.fits")
+    (True, False, False)
+    """
+    return not name.startswith(".") and name.lower().endswith(SUFFIXES)
 
 
 def stem(path: Path) -> str:

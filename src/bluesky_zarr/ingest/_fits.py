@@ -8,6 +8,8 @@ import contextlib
 import gzip
 import io
 import lzma
+import os
+import stat
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -35,13 +37,45 @@ class FitsError(ValueError):
     """
 
     def __init__(self, path: str | Path, reason: str, advice: str) -> None:
-        super().__init__(str(path), reason, advice)  # these come back from another process, too
+        # A name that is no UTF-8 could be neither shown nor stored.
+        path = os.fsencode(path).decode("utf-8", "backslashreplace")
+        super().__init__(path, reason, advice)  # these come back from another process, too
         self.path = Path(path)
         self.reason = reason
         self.advice = advice
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}; {self.advice}"
+
+
+def check_is_file(path: Path) -> os.stat_result:
+    """What the system says of a file that can be opened; a pipe, for one, would be waited for.
+
+    Raises
+    ------
+    FitsError
+        There is no file, or no regular one, or its path cannot be kept as text.
+    """
+    try:
+        str(path).encode()
+        found = os.stat(path)
+    except UnicodeEncodeError:
+        raise FitsError(path, "its path is no UTF-8 text", "rename it") from None
+    except FileNotFoundError:
+        if os.path.islink(path):
+            raise FitsError(
+                path, f"it is a link to nothing ({os.readlink(path)})", "mend or delete the link"
+            ) from None
+        raise FitsError(path, "there is no such file", "check the path") from None
+    except OSError as error:
+        raise FitsError(
+            path, f"it cannot be read ({error.strerror})", "check the path and its permissions"
+        ) from error
+    if stat.S_ISDIR(found.st_mode):
+        raise FitsError(path, "it is a directory", "name the files in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise FitsError(path, "it is no regular file", "move it away, or leave it out")
+    return found
 
 
 @contextlib.contextmanager
@@ -85,6 +119,7 @@ def _content(path: Path) -> Path | io.BytesIO:
     """What astropy is to open. A gzip file is unpacked here: astropy takes one that is cut off for
     a file with fewer HDUs, and says nothing.
     """
+    check_is_file(path)
     try:
         with path.open("rb") as file:
             start = file.read(2)
@@ -101,10 +136,6 @@ def _content(path: Path) -> Path | io.BytesIO:
                 return io.BytesIO(unpacked.read())
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise FitsError(path, f"its gzip compression is damaged ({error})", _FETCH_AGAIN) from error
-    except FileNotFoundError:
-        raise FitsError(path, "there is no such file", "check the path") from None
-    except IsADirectoryError:
-        raise FitsError(path, "it is a directory", "name the files in it") from None
     except PermissionError:
         raise FitsError(
             path, "this user may not read it", "change its permissions, or leave it out"

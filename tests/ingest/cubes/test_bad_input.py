@@ -120,6 +120,15 @@ def test_an_empty_file(tmp_path: Path) -> None:
     refused(directory, "it is not FITS, or damaged")
 
 
+def test_what_only_looks_like_a_file(tmp_path: Path) -> None:
+    directory = night(tmp_path / "in", TIMES[:1])
+    os.mkfifo(directory / BAD)
+    refused(directory, "it is no regular file; move it away")
+    (directory / BAD).unlink()
+    (directory / BAD).symlink_to("elsewhere.fits")
+    refused(directory, r"it is a link to nothing \(elsewhere.fits\)")
+
+
 def test_a_table_instead_of_an_image(tmp_path: Path) -> None:
     directory = night(tmp_path / "in", leave_out=[(2, 2)])
     column = fits.Column("flux", "E", array=np.zeros(3))

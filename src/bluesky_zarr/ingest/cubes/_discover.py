@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bluesky_zarr.ingest._files import SUFFIXES, files_beneath, is_fits
 from bluesky_zarr.ingest._fits import FitsError
 from bluesky_zarr.ingest.cubes._axes import card_value, find_axes, polarizations
 from bluesky_zarr.ingest.cubes._errors import ImageError, naming
 from bluesky_zarr.ingest.cubes._grid import SpatialGrid
 from bluesky_zarr.ingest.cubes._header_fixes import check_beam, fixed_header, frequency_of
 from bluesky_zarr.ingest.cubes._image import read_header
-from bluesky_zarr.ingest.cubes._names import SUFFIXES, fixed_name, is_fits, stokes_in
+from bluesky_zarr.ingest.cubes._names import fixed_name, stokes_in
 from bluesky_zarr.ingest.cubes._time import time_of
 
 if TYPE_CHECKING:
@@ -112,19 +113,20 @@ class ImageSet:
 def find_images(directory: Path, *, passing_over: Path | None = None) -> list[Path]:
     """All FITS files beneath a directory, in order of their paths.
 
-    Hidden files and directories, stores (``*.zarr``, ``*.zarr.tmp``) and the directory
-    `passing_over` are left out.
+    See `files_beneath` for what is looked through and what is left out.
 
     Raises
     ------
     ValueError
         There is no such directory, or no FITS file in it.
+    FitsError
+        A directory cannot be read.
     """
     if not directory.is_dir():
         kind = "a file" if directory.exists() else "missing"
         raise ValueError(f"the input directory {str(directory)!r} is {kind}; check the path")
     found, others = [], 0
-    for path in _walk(directory, passing_over):
+    for path in files_beneath(directory, passing_over=passing_over):
         if is_fits(path.name):
             found.append(path)
         else:
@@ -137,18 +139,6 @@ def find_images(directory: Path, *, passing_over: Path | None = None) -> list[Pa
             f"with {', '.join(SUFFIXES)}; check the path"
         )
     return sorted(found)
-
-
-def _walk(directory: Path, passing_over: Path | None) -> Iterator[Path]:
-    for parent, names, files in os.walk(directory):
-        names[:] = [
-            name
-            for name in names
-            if not name.startswith(".")
-            and not name.endswith((".zarr", ".zarr.tmp"))
-            and Path(parent, name) != passing_over
-        ]
-        yield from (Path(parent, name) for name in files)
 
 
 def discover(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from crc32c import crc32c
 
-from bluesky_zarr.ingest._fits import FitsError, open_fits
+from bluesky_zarr.ingest._fits import FitsError, check_is_file, open_fits
 from bluesky_zarr.ingest.cubes._axes import Axes, card_value, find_axes
 from bluesky_zarr.ingest.cubes._errors import ImageError, naming
 from bluesky_zarr.ingest.cubes._header_fixes import fixed_header
@@ -73,6 +73,7 @@ def read_header(path: Path) -> Header:
     """
     from astropy.io import fits
 
+    size = check_is_file(path).st_size
     try:
         with warnings.catch_warnings(), naming(path):
             # Of what is cut off: that is an error below. Of cards that do not keep to the
@@ -90,10 +91,14 @@ def read_header(path: Path) -> Header:
                 # Of a tile-compressed image, whatever its name, astropy knows the size of its
                 # pixels only.
                 if path.suffix.lower() != ".gz" and not isinstance(hdu, fits.CompImageHDU):
-                    _check_size(hdu, path.stat().st_size)
+                    _check_size(hdu, size)
                 return header
-    except (FitsError, PermissionError, FileNotFoundError):
+    except FitsError:
         raise
+    except PermissionError as error:
+        raise FitsError(
+            path, "this user may not read it", "change its permissions, or move it away"
+        ) from error
     except Exception as error:  # what astropy raises depends on where it stumbles
         text = " ".join(str(error).split())
         raise FitsError(path, f"it is not FITS, or damaged ({text})", _COPY_AGAIN) from error

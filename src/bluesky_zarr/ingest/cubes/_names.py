@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import re
+from pathlib import Path
 
-SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".fit", ".fz")
-"""How the names of the files end that are looked at."""
+from bluesky_zarr.ingest._files import stem
+
 FIXED = "_fixed"
 """What a corrected copy has at the end of its name, before the suffix."""
 
@@ -16,15 +17,6 @@ _MHZ = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)MHz")
 _STOKES = re.compile(r"-([IQUV])-image")
 
 _MJD_0 = datetime.datetime(1858, 11, 17)
-
-
-def is_fits(name: str) -> bool:
-    """Whether a file of this name is looked at.
-
-    >>> is_fits("a-I-image.fits.gz"), is_fits("a-I-image.png"), is_fits(".a.fits")
-    (True, False, False)
-    """
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def time_in(name: str) -> float | None:
@@ -74,9 +66,7 @@ def fixed_name(name: str) -> str:
     >>> fixed_name("a-I-image.fits.gz"), fixed_name("a_fixed.fits")
     ('a-I-image_fixed.fits', 'a_fixed.fits')
     """
-    suffix = max((s for s in SUFFIXES if name.lower().endswith(s)), key=len, default="")
-    stem = name.removesuffix(name[len(name) - len(suffix) :])
-    return f"{stem.removesuffix(FIXED)}{FIXED}.fits"
+    return f"{stem(Path(name)).removesuffix(FIXED)}{FIXED}.fits"
 
 
 def mjd(when: datetime.datetime) -> float:
