@@ -73,6 +73,37 @@ def test_a_rounding_is_no_other_grid(tmp_path: Path) -> None:
     assert discover(images(tmp_path, CRVAL1=180.5 + 1e-12)).shape == (3, 3, 1, 20, 24)
 
 
+@pytest.mark.parametrize(
+    ("cards", "words"),
+    [
+        ({"CTYPE1": "RA---XXX", "CTYPE2": "DEC--XXX"}, "Unrecognized projection code"),
+        ({"CTYPE2": "DEC--TAN"}, "Inconsistent projection types"),
+        ({"CDELT1": 0.0}, "matrix is singular"),
+        ({"RADESYS": "GALACTIC"}, "Could not determine celestial frame"),
+        ({"CUNIT1": "furlong"}, "furlong"),
+        ({"CUNIT1": "m"}, "m"),
+    ],
+)
+def test_a_grid_that_has_no_place_in_the_sky(tmp_path: Path, cards, words: str) -> None:
+    write(tmp_path / "in" / BAD, truth(2, 2), header(50, **cards))
+    refused(tmp_path / "in", rf"nothing says where in the sky its pixels lie \(.*{words}.*; put it")
+
+
+def test_a_grid_that_is_no_number(tmp_path: Path) -> None:
+    write(tmp_path / "in" / BAD, truth(2, 2), header(50, CDELT1="-0.1 deg"))
+    refused(tmp_path / "in", "CDELT1 is '-0.1 deg', not a number; put it right in a copy")
+
+
+def test_an_image_without_pixels(tmp_path: Path) -> None:
+    head = header(50)
+    head["NAXIS1"] = 0
+    image = fits.PrimaryHDU(truth(2, 2)[np.newaxis, np.newaxis], head)
+    image.header["NAXIS1"] = 0
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / BAD).write_bytes(image.header.tostring().encode())
+    refused(tmp_path / "in", "its axis 1 has no pixels; move it out of the input directory")
+
+
 def test_an_image_of_another_unit(tmp_path: Path) -> None:
     refused(images(tmp_path, BUNIT="K"), "its unit is K, that of .* is Jy/beam; convert them on")
 

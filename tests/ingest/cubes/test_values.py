@@ -151,16 +151,39 @@ def test_coordinates_are_those_of_the_headers(tmp_path: Path) -> None:
         assert WCS(kept).celestial.wcs.compare(WCS(header(41)).celestial.wcs)
 
 
-def test_coordinates_of_another_frame_become_fk5(tmp_path: Path) -> None:
-    from astropy.coordinates import SkyCoord
+@pytest.mark.parametrize(
+    ("frame", "equinox"), [("ICRS", None), ("FK4", 1950.0), ("FK5", 1950.0), ("FK5", None)]
+)
+def test_coordinates_of_another_frame_become_fk5(tmp_path: Path, frame: str, equinox) -> None:
+    from astropy.coordinates import FK4, FK5, ICRS, SkyCoord
 
-    head = header(41, RADESYS="ICRS", EQUINOX=None)
+    head = header(41, RADESYS=frame, EQUINOX=equinox)
     write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), head)
+    frames = {"ICRS": ICRS(), "FK4": FK4(equinox="B1950"), "FK5": FK5(equinox="J2000")}
+    theirs = FK5(equinox="J1950") if (frame, equinox) == ("FK5", 1950.0) else frames[frame]
     with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
         ra, dec = WCS(head).celestial.wcs_pix2world(3, 5, 0)
-        right = SkyCoord(ra, dec, unit="deg", frame="icrs").fk5
+        right = SkyCoord(ra, dec, unit="deg", frame=theirs).transform_to(FK5(equinox="J2000"))
         found = [float(cube[name][3, 5]) for name in ("right_ascension", "declination")]
         np.testing.assert_allclose(found, [right.ra.deg, right.dec.deg], rtol=0, atol=1e-10)  # pyright: ignore
+
+
+@pytest.mark.parametrize("projection", ["SIN", "TAN", "ZEA", "ARC"])
+def test_coordinates_in_each_projection_and_to_the_west_too(tmp_path: Path, projection) -> None:
+    cards = {"CTYPE1": f"RA---{projection}", "CTYPE2": f"DEC--{projection}", "CDELT1": 0.125}
+    write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), header(41, **cards))
+    with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
+        check_sky(cube, header(41, **cards))
+        assert cube["l"][0] < cube["l"][-1]
+
+
+def test_a_matrix_of_cd_cards_goes_before_cdelt(tmp_path: Path) -> None:
+    cards = {"CD1_1": -0.25, "CD2_2": 0.25, "CDELT1": 1.0, "CDELT2": 1.0}
+    write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), header(41, **cards))
+    with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
+        check_sky(cube, header(41, **cards))
+        np.testing.assert_allclose(np.diff(cube["l"]), np.radians(-0.25), rtol=1e-12)
+        np.testing.assert_allclose(np.diff(cube["m"]), np.radians(0.25), rtol=1e-12)
 
 
 def test_what_lies_outside_of_the_sky_has_no_coordinates(tmp_path: Path) -> None:

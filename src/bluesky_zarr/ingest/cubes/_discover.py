@@ -180,6 +180,8 @@ def discover(
         look = _look(path, directory, copies, fix=fix)
         if first is None:
             first = look
+            with naming(path):
+                look.grid.check()
         looked_at.append(look if look is first else look.like(first))
         if on_file is not None:
             on_file(number, len(paths))

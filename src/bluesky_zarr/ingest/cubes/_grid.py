@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bluesky_zarr.ingest.cubes._axes import Axes, card_value, ctype
+from bluesky_zarr.ingest.cubes._errors import ImageError
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -39,14 +40,26 @@ class SpatialGrid:
 
     @classmethod
     def of(cls, header: Header, axes: Axes) -> SpatialGrid:
-        """The grid of an image with this (corrected) header."""
+        """The grid of an image with this (corrected) header.
+
+        Raises
+        ------
+        ImageError
+            A card of it is no number, or an axis has no pixels.
+        """
         numbers = {axes.ra: 1, axes.dec: 2}
         found: dict[str, Any] = {}
         for axis, number in numbers.items():
             for card in _OF_AN_AXIS:
                 value = card_value(header, card.format(axis))
+                if isinstance(value, str) and card not in ("CTYPE{}", "CUNIT{}"):
+                    raise ImageError(f"{card.format(axis)} is {value!r}, not a number")
                 if value is not None:
                     found[card.format(number)] = _plain(value)
+            if not found.get(f"NAXIS{number}"):
+                raise ImageError(
+                    f"its axis {axis} has no pixels", "move it out of the input directory"
+                )
             found[f"CTYPE{number}"] = ctype(header, axis)
             found.setdefault(f"CUNIT{number}", "deg")
         for card in _OF_BOTH:
@@ -86,6 +99,16 @@ class SpatialGrid:
         steps = ", ".join(f"{cards.get(f'CDELT{n}', 0.0):g}" for n in (1, 2))
         return f"{n_l} x {n_m} pixels around ({centre}) deg in steps of ({steps}) deg"
 
+    def check(self) -> None:
+        """Raise `ImageError` where astropy finds no places in the sky for the pixels."""
+        try:
+            wcs, _, _ = self._in_the_sky()
+            wcs.wcs_pix2world(0, 0, 0)
+            self.offsets()
+        except (ValueError, ArithmeticError) as error:  # WcsError and UnitsError are the first
+            text = " ".join(str(error).split())
+            raise ImageError(f"nothing says where in the sky its pixels lie ({text})") from error
+
     def offsets(self) -> tuple[np.ndarray, np.ndarray]:
         """The coordinates l and m [rad] of the pixels along the two axes, float64: how far they lie
         from the reference pixel in the plane of projection (FITS paper II, section 2.1).
@@ -93,8 +116,9 @@ class SpatialGrid:
         cards = dict(self.cards)
         offsets = []
         for number, length in zip((1, 2), self.shape, strict=True):
-            default = cards.get(f"CD{number}_{number}", 1.0)
-            step = math.radians(cards.get(f"CDELT{number}", default) * _degrees(cards, number))
+            # Where there is a matrix of CD cards, CDELT is there for old readers only.
+            step = cards.get(f"CD{number}_{number}", cards.get(f"CDELT{number}", 1.0))
+            step = math.radians(step * _degrees(cards, number))
             offsets.append((np.arange(1, length + 1) - cards.get(f"CRPIX{number}", 0.0)) * step)
         return offsets[0], offsets[1]
 
@@ -104,15 +128,10 @@ class SpatialGrid:
         Blocks of so many rows of l, each as (first row, right ascension, declination), float64
         (rows, m); NaN where a pixel lies outside of the sky.
         """
-        from astropy.coordinates import FK5
-        from astropy.io.fits import Header
-        from astropy.wcs import WCS
-        from astropy.wcs.utils import wcs_to_celestial_frame
+        from astropy import units
+        from astropy.coordinates import FK5, SkyCoord
 
-        wcs = WCS(Header([(card, value) for card, value in self.cards]), naxis=2)
-        frame = wcs_to_celestial_frame(wcs)
-        equinox = getattr(frame, "equinox", None)
-        is_fk5 = frame.name == "fk5" and equinox is not None and equinox.jyear == 2000.0
+        wcs, frame, is_fk5 = self._in_the_sky()
         n_l, n_m = self.shape
         for first in range(0, n_l, rows):
             l, m = np.meshgrid(  # noqa: E741
@@ -120,12 +139,22 @@ class SpatialGrid:
             )
             ra, dec = wcs.wcs_pix2world(l, m, 0)
             if not is_fk5:
-                from astropy import units
-                from astropy.coordinates import SkyCoord
-
-                sky: Any = SkyCoord(ra, dec, unit=units.deg, frame=frame).transform_to(FK5())
+                # An equinox that is not given here would be that of the image.
+                sky: Any = SkyCoord(ra, dec, unit=units.deg, frame=frame)
+                sky = sky.transform_to(FK5(equinox="J2000"))
                 ra, dec = sky.ra.deg, sky.dec.deg
             yield first, ra, dec
+
+    def _in_the_sky(self) -> tuple[Any, Any, bool]:
+        """The astropy.wcs.WCS, the frame of its coordinates, and whether that is FK5 J2000."""
+        from astropy.io.fits import Header
+        from astropy.wcs import WCS
+        from astropy.wcs.utils import wcs_to_celestial_frame
+
+        wcs = WCS(Header([(card, value) for card, value in self.cards]), naxis=2)
+        frame = wcs_to_celestial_frame(wcs)
+        equinox = getattr(frame, "equinox", None)
+        return wcs, frame, frame.name == "fk5" and equinox is not None and equinox.jyear == 2000.0
 
 
 def _plain(value: Any) -> Any:
