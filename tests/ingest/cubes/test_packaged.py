@@ -14,9 +14,9 @@ import pytest
 from astropy.io import fits
 
 from bluesky_zarr.ingest import FitsError
+from bluesky_zarr.ingest._files import is_fits
 from bluesky_zarr.ingest.cubes import CubesConfig, ingest_cube
 from bluesky_zarr.ingest.cubes._image import read_image
-from bluesky_zarr.ingest.cubes._names import is_fits
 from tests.ingest.test_fits import PACKAGED
 
 pytestmark = pytest.mark.filterwarnings("ignore")

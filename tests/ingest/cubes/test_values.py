@@ -13,6 +13,7 @@ from astropy.wcs import WCS
 from crc32c import crc32c
 
 from bluesky_zarr.ingest.cubes import CubesConfig, Ingested, ingest_cube
+from bluesky_zarr.ingest.cubes._time import time_of
 from bluesky_zarr.store import validate
 from tests.ingest.cubes.images import (
     MHZ,
@@ -149,6 +150,46 @@ def test_coordinates_are_those_of_the_headers(tmp_path: Path) -> None:
         check_sky(cube, header(41))
         kept = fits.Header.fromstring(cube["SKY"].attrs["fits_header"], sep="\n")
         assert WCS(kept).celestial.wcs.compare(WCS(header(41)).celestial.wcs)
+
+
+@pytest.mark.parametrize(
+    ("date", "scale"),
+    [
+        ("2016-12-31T12:00:00", "UTC"),
+        ("2016-12-31T23:59:60.5", "UTC"),
+        ("2017-01-01T00:00:00.25", "UTC"),
+        ("2024-05-24T12:00:37", "TAI"),
+        ("2024-05-24T12:01:09.184", "TT"),
+    ],
+)
+def test_a_time_is_read_back_by_astropy_as_it_was(tmp_path: Path, date: str, scale: str) -> None:
+    head = header(41, DATE_OBS=date, TIMESYS=scale)
+    write(tmp_path / "in" / "sky.fits", truth(0, 0), head)
+    with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
+        about = cube["time"].attrs
+        found = Time(cube["time"].to_numpy()[0], format=about["format"], scale=about["scale"])
+    difference = (found - Time(date, scale=scale.lower())).sec
+    assert abs(difference) < 1e-6  # an MJD in float64 is good for that
+
+
+def test_a_leap_second_in_a_name(tmp_path: Path) -> None:
+    names = [name_of(f"201612{time}", 41) for time in ("31_120000", "31_235959", "31_235960")]
+    for n, name in enumerate((*names, name_of("20170101_000000", 41))):
+        write(tmp_path / "in" / name, truth(n, 0), header(41))
+    with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
+        found = Time(cube["time"].to_numpy(), format="mjd", scale="utc")
+    assert found.isot.tolist() == [
+        "2016-12-31T12:00:00.000", "2016-12-31T23:59:59.000", "2016-12-31T23:59:60.000",
+        "2017-01-01T00:00:00.000",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new"), [("IAT", "TAI"), ("TDT", "TT"), ("UTC(NIST)", "UTC")])
+def test_old_names_of_scales_of_time(old: str, new: str) -> None:
+    when = "2024-05-24T12:00:00"
+    assert time_of(header(41, DATE_OBS=when, TIMESYS=old), "sky.fits") == time_of(
+        header(41, DATE_OBS=when, TIMESYS=new), "sky.fits"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from pathlib import Path
 
@@ -11,33 +10,26 @@ from bluesky_zarr.ingest._files import stem
 FIXED = "_fixed"
 """What a corrected copy has at the end of its name, before the suffix."""
 
-_FIRST = re.compile(r"^(\d{8})_(\d{6})_\d+(?:\.\d+)?MHz")
-_LAST = re.compile(r"-image-(\d{8})_(\d{6})(?!\d)")
+_WHEN = r"(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)(\d\d)"
+_FIRST = re.compile(rf"^{_WHEN}_\d+(?:\.\d+)?MHz")
+_LAST = re.compile(rf"-image-{_WHEN}(?!\d)")
 _MHZ = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)MHz")
 _STOKES = re.compile(r"-([IQUV])-image")
 
-_MJD_0 = datetime.datetime(1858, 11, 17)
 
-
-def time_in(name: str) -> float | None:
-    """The time in a file's name [MJD, UTC]; None where there is none.
+def time_in(name: str) -> str | None:
+    """The time in a file's name (UTC), as FITS writes it; None where there is none.
 
     Two ways to write it are known: ``YYYYMMDD_HHMMSS_<n>MHz...`` and
     ``...-image-YYYYMMDD_HHMMSS...``.
 
     >>> time_in("20240524_120000_41MHz_averaged_2_iterations-I-image_fixed.fits")
-    60454.5
+    '2024-05-24T12:00:00'
     >>> time_in("deep-image-20240524_180000.fits")
-    60454.75
+    '2024-05-24T18:00:00'
     """
     match = _FIRST.match(name) or _LAST.search(name)
-    if match is None:
-        return None
-    try:
-        when = datetime.datetime.strptime("".join(match.groups()), "%Y%m%d%H%M%S")
-    except ValueError:
-        return None
-    return mjd(when)
+    return None if match is None else "{}-{}-{}T{}:{}:{}".format(*match.groups())
 
 
 def frequency_in(name: str) -> float | None:
@@ -67,12 +59,3 @@ def fixed_name(name: str) -> str:
     ('a-I-image_fixed.fits', 'a_fixed.fits')
     """
     return f"{stem(Path(name)).removesuffix(FIXED)}{FIXED}.fits"
-
-
-def mjd(when: datetime.datetime) -> float:
-    """The modified Julian date of a time in UTC (without a time zone in it).
-
-    >>> mjd(datetime.datetime(2000, 1, 1, 12))
-    51544.5
-    """
-    return (when - _MJD_0) / datetime.timedelta(days=1)

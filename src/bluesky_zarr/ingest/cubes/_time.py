@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bluesky_zarr.ingest.cubes._axes import card_value
 from bluesky_zarr.ingest.cubes._errors import ImageError
-from bluesky_zarr.ingest.cubes._names import mjd, time_in
+from bluesky_zarr.ingest.cubes._names import time_in
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
+
+# FITS standard 4.0, table 30.
+_OLD_SCALES = {"gmt": "utc", "iat": "tai", "tdt": "tt", "et": "tt"}
 
 
 def time_of(header: Header, name: str) -> float:
@@ -29,7 +33,8 @@ def time_of(header: Header, name: str) -> float:
     """
     named = time_in(name)
     if named is not None:
-        return named
+        with contextlib.suppress(ValueError):  # digits that are no time
+            return mjd(named)
     date = str(card_value(header, "DATE-OBS", "")).strip()
     if not date:
         raise ImageError(
@@ -39,23 +44,52 @@ def time_of(header: Header, name: str) -> float:
         )
     time = str(card_value(header, "TIME-OBS", "")).strip()
     text = f"{date}T{time}" if time and "T" not in date else date
+    said = str(card_value(header, "TIMESYS", "")).strip()
+    # UTC(NIST) is UTC, and old names are names.
+    scale = said.lower().partition("(")[0].strip() or "utc"
     try:
-        when = datetime.datetime.fromisoformat(text)
+        return mjd(text, _OLD_SCALES.get(scale, scale))
+    except ScaleError:
+        raise ImageError(f"TIMESYS is {said!r}, which is not converted to UTC") from None
     except ValueError:
         raise ImageError(
             f"DATE-OBS {date!r}{f' with TIME-OBS {time!r}' if time else ''} is no time as FITS "
             "writes it (2024-05-24T12:00:00)"
         ) from None
-    if when.tzinfo is not None:
-        when = when.astimezone(datetime.UTC).replace(tzinfo=None)
-    scale = str(card_value(header, "TIMESYS", "")).strip().lower() or "utc"
-    return mjd(when) if scale == "utc" else _in_utc(when, scale)
 
 
-def _in_utc(when: datetime.datetime, scale: str) -> float:
-    from astropy.time import Time
+class ScaleError(ValueError):
+    """A scale of time that is not converted to UTC."""
 
+
+def mjd(text: str, scale: str = "utc") -> float:
+    """The modified Julian date (UTC) of a date and time, in any scale that astropy converts.
+
+    As astropy counts it: a day with a leap second has 86401 seconds, so that
+    ``Time(mjd, format="mjd", scale="utc")`` is that time again.
+
+    Raises
+    ------
+    ScaleError, ValueError
+        The scale cannot be converted; the text is no time.
+
+    Examples
+    --------
+    >>> mjd("2000-01-01T12:00:00"), mjd("2024-05-24T12:00:37", "tai")
+    (51544.5, 60454.5)
+    """
+    from astropy.time import ScaleValueError, Time
+
+    moment: Any = text
     try:
-        return float(Time(when, scale=scale).utc.mjd)  # pyright: ignore[reportAttributeAccessIssue]
-    except ValueError as error:
-        raise ImageError(f"TIMESYS is {scale.upper()!r}, which astropy does not know") from error
+        moment = datetime.datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
+    except ValueError:
+        # A leap second, 23:59:60, which datetime does not know, or no time at all.
+        Time(text, format="isot")
+    try:
+        utc: Any = Time(moment, scale=scale).utc
+    except (ScaleValueError, ValueError, IndexError, OSError) as error:  # of UT1: no table of it
+        raise ScaleError(scale) from error
+    return float(utc.mjd)
