@@ -185,6 +185,12 @@ def test_a_date_that_is_none(tmp_path: Path) -> None:
     refused(directory, "DATE-OBS '24/05/24' is no time as FITS writes it", "sky.fits")
 
 
+def test_a_time_of_another_scale_than_astropy_knows(tmp_path: Path) -> None:
+    directory = tmp_path / "in"
+    write(directory / "sky.fits", truth(0, 0), header(41, TIMESYS="LOCAL"))
+    refused(directory, "TIMESYS is 'LOCAL', which is not converted to UTC", "sky.fits")
+
+
 def test_a_duplicate_where_that_is_not_wanted(tmp_path: Path) -> None:
     directory = images(tmp_path)
     again = name_of(TIMES[2], 50, "_fixed")

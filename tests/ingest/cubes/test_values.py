@@ -246,6 +246,18 @@ def test_a_missing_subband_is_nan_and_reported(tmp_path: Path, caplog) -> None:
     }  # fmt: skip
 
 
+def test_a_restfreq_that_contradicts_the_axis_is_taken_and_told(tmp_path: Path, caplog) -> None:
+    directory = night(tmp_path / "in", TIMES[:1])
+    write(directory / name_of(TIMES[1], 41), truth(1, 0), header(41, RESTFREQ=1420e6))
+    made = ingest(directory)
+    assert made.shape[:2] == (2, 4)
+    assert made.attributes["ingest"]["frequency_range"] == [41e6, 1420e6]
+    assert (
+        f"1 of 4 files, the first is {name_of(TIMES[1], 41)}, say another frequency by RESTFREQ "
+        "(1420 MHz) than on their FREQ axis (41 MHz): that of RESTFREQ is taken"
+    ) in caplog.text
+
+
 def test_of_a_duplicate_the_first_is_kept(tmp_path: Path, caplog) -> None:
     directory = night(tmp_path / "in", TIMES[:1], MHZ[:1])
     again = directory / f"{TIMES[0]}_41MHz_averaged_9_iterations-I-image.fits"
@@ -254,7 +266,7 @@ def test_of_a_duplicate_the_first_is_kept(tmp_path: Path, caplog) -> None:
     np.testing.assert_array_equal(image(made.path), truth(0, 0))
     kept = name_of(TIMES[0], 41)
     assert made.duplicates == ((again.name, kept),)
-    assert f"{again.name} is left out: {kept} is the same image" in caplog.text
+    assert f"{again.name} is left out: {kept} has the same time and frequency" in caplog.text
 
 
 def test_every_file_is_named_with_size_checksum_and_beam(tmp_path: Path) -> None:

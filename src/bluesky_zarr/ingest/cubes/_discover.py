@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from bluesky_zarr.ingest._files import SUFFIXES, files_beneath, is_fits
 from bluesky_zarr.ingest._fits import FitsError
-from bluesky_zarr.ingest.cubes._axes import card_value, find_axes, polarizations
+from bluesky_zarr.ingest.cubes._axes import card_value, find_axes, polarizations, spectral_value
 from bluesky_zarr.ingest.cubes._errors import ImageError, naming
 from bluesky_zarr.ingest.cubes._grid import SpatialGrid
 from bluesky_zarr.ingest.cubes._header_fixes import check_beam, fixed_header, frequency_of
@@ -176,6 +176,7 @@ def discover(
     paths = find_images(directory, passing_over=copies if copies != directory else None)
     looked_at: list[_Look] = []
     first: _Look | None = None
+    contradicting: list[_Look] = []
     for number, path in enumerate(paths, 1):
         look = _look(path, directory, copies, fix=fix)
         if first is None:
@@ -183,9 +184,22 @@ def discover(
             with naming(path):
                 look.grid.check()
         looked_at.append(look if look is first else look.like(first))
+        if abs(look.on_axis - look.source.frequency) > _FREQUENCY_STEP:
+            contradicting.append(look)
         if on_file is not None:
             on_file(number, len(paths))
     assert first is not None
+    if contradicting:
+        one = contradicting[0]
+        _logger.warning(
+            "%d of %d files, the first is %s, say another frequency by RESTFREQ (%g MHz) than on "
+            "their FREQ axis (%g MHz): that of RESTFREQ is taken",
+            len(contradicting),
+            len(paths),
+            one.source.name,
+            one.source.frequency / 1e6,
+            one.on_axis / 1e6,
+        )
     times, time_numbers = _numbered([look.source.time for look in looked_at], _TIME_STEP)
     frequencies, numbers = _numbered([look.source.frequency for look in looked_at], _FREQUENCY_STEP)
     sources: dict[tuple[int, int], Source] = {}
@@ -199,9 +213,11 @@ def discover(
                     f"it has the time (MJD {look.source.time:.6f}) and frequency "
                     f"({look.source.frequency / 1e6:g} MHz) of {kept.name}",
                     "move one of them out of the input directory, or keep the first with "
-                    "on_duplicate 'first'",
+                    "--on-duplicate first",
                 )
-            _logger.warning("%s is left out: %s is the same image", look.source.name, kept.name)
+            _logger.warning(
+                "%s is left out: %s has the same time and frequency", look.source.name, kept.name
+            )
             duplicates.append((look.source.name, kept.name))
     assert first.header is not None
     return ImageSet(
@@ -220,13 +236,16 @@ def discover(
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What the header of one file says."""
+    """What the header of one file says; `on_axis` is the frequency on its FREQ axis, or where it
+    has none, that of `source`.
+    """
 
     path: Path
     source: Source
     grid: SpatialGrid
     polarizations: tuple[str, ...]
     units: str
+    on_axis: float
     header: Any
 
     def like(self, first: _Look) -> _Look:
@@ -251,7 +270,13 @@ class _Look:
                     "convert them on their own, from a directory of their own",
                 )
         # One header and grid is kept, whatever the number of files.
-        return _Look(self.path, self.source, first.grid, first.polarizations, first.units, None)
+        return replace(
+            self,
+            grid=first.grid,
+            polarizations=first.polarizations,
+            units=first.units,
+            header=None,
+        )
 
 
 def _look(path: Path, directory: Path, fixed_dir: Path | None, *, fix: bool) -> _Look:
@@ -281,10 +306,11 @@ def _look(path: Path, directory: Path, fixed_dir: Path | None, *, fix: bool) -> 
         grid = SpatialGrid.of(header, axes)
         shown = polarizations(header, axes, stokes_in(path.name))
         units = str(card_value(header, "BUNIT", "")).strip()
+        on_axis = spectral_value(header) or frequency
     found = path.stat()
     name = path.relative_to(directory).as_posix()
     source = Source(name, found.st_size, found.st_mtime_ns, time, frequency, beam)
-    return _Look(path, source, grid, shown, units, header)
+    return _Look(path, source, grid, shown, units, on_axis, header)
 
 
 def fixed_path(path: Path, directory: Path, fixed_dir: Path) -> Path:
