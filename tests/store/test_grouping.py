@@ -41,6 +41,7 @@ GRID = ScanGeometry.from_spec(Linspace("y", 0, 1, 3) * ~Linspace("x", 0, 1, 10))
 # Groups of 4: the last one of a row has 2 positions.
 FOURS = Layout((1, 4, 2, 3), (3, 12, 2, 3))
 TILES = Layout((1, 4, 2, 2), (3, 12, 2, 2))
+TILES_OF_ONE = Layout((1, 1, 2, 2), (3, 10, 2, 2))
 SHAPE = (2, 3)
 FRAMES = np.random.default_rng(0).integers(1, 60_000, (100, *SHAPE)).astype("uint16")
 
@@ -165,6 +166,21 @@ def test_frames_come_in_any_order(make: Callable[..., FrameSink]) -> None:
     np.testing.assert_array_equal(read(sink), FRAMES[:30].reshape(3, 10, *SHAPE))
     assert sink.readable == 30
     assert inspect(store_of(sink)).dead_bytes == sink.dead_bytes > 0
+
+
+@pytest.mark.parametrize("flown", [True, False])
+def test_chunks_begin_at_multiples_of_64_bytes(tmp_path: Path, flown: bool) -> None:
+    layout = FOURS if flown else TILES_OF_ONE
+    writer = ZarrWriter(tmp_path / "s.zarr", layout=layout)
+    sink = writer.prepare(SourceInfo("cam", "uint16", SHAPE, geometry=GRID, flown=flown), key=KEY)
+    sink.write_many(FRAMES[:30])
+    writer.complete()
+    writer.publish()
+    array = FrameArray(store_of(sink), KEY, read_document(store_of(sink) / KEY))
+    ((members),) = array.groups()
+    with ShardGroup(array, members) as group:
+        extents = [tiles.values() for tiles in group.indexed().values()]
+    assert {offset % 64 for tiles in extents for offset, _ in tiles} == {0}
 
 
 def test_large_frames_and_frames_of_a_step_scan_are_not_grouped() -> None:

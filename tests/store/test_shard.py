@@ -124,6 +124,25 @@ def test_the_search_goes_on_behind_a_damaged_head(path: Path) -> None:
         assert list(shard.records()) == [second]
 
 
+def test_records_begin_at_multiples_of_64_bytes_behind_whatever_a_crash_left(path: Path) -> None:
+    for number in range(1, 4):
+        with ShardFile(path, 4) as shard:
+            assert append(shard, 0, number, b"odd").head_offset % 64 == 0
+        with path.open("ab") as file:
+            file.write(b"torn")
+    with ShardFile(path, 4) as shard:
+        assert [record.number for record in shard.records()] == [1, 2, 3]
+
+
+def test_records_that_begin_anywhere_are_found_too(path: Path) -> None:
+    with ShardFile(path, 4) as shard:
+        first, second = append(shard, 0, 1, b"odd"), append(shard, 1, 2, b"even")
+    data = path.read_bytes()
+    path.write_bytes(data[: first.end] + data[second.head_offset :])
+    with ShardFile(path, 4) as shard:
+        assert [record.number for record in shard.records()] == [1, 2]
+
+
 def test_a_record_that_was_taken_back_says_so(path: Path) -> None:
     with ShardFile(path, 4) as shard:
         first, second = append(shard, 0, 1, b"first"), append(shard, 0, 2, b"second")

@@ -15,12 +15,15 @@ from bluesky_zarr.store._layout import Layout
 from bluesky_zarr.store._open_shards import OpenShards, Place
 from bluesky_zarr.store._progress import Progress
 from bluesky_zarr.store._shard import (
+    ALIGNMENT,
     ENTRY_BYTES,
     HEAD_BYTES,
     MISSING,
     Record,
     ShardFile,
+    aligned,
     head_bytes,
+    record_bytes,
 )
 from bluesky_zarr.store._slots import Slots, slots_bytes
 from bluesky_zarr.store._tiles import Tiles
@@ -54,10 +57,11 @@ class _Pieces:
         self._waiting += buffers
         self._nbytes += sum(map(len, buffers))
 
-    def add_with_checksum(self, data: memoryview) -> None:
+    def add_with_checksum(self, data: memoryview, behind: bytes) -> None:
+        """Data, its checksum, and what stands behind that."""
         value = start = 0
         if data.nbytes <= 2 * PIECE_BYTES:
-            self.add(data, checksum(data))
+            self.add(data, checksum(data) + behind)
             return
         while start < data.nbytes:
             until = PIECE_BYTES - (self._offset + self._nbytes) % PIECE_BYTES
@@ -70,7 +74,7 @@ class _Pieces:
             self._nbytes += piece.nbytes
             if piece.nbytes == until:
                 self.flush()
-        self.add(checksum_bytes(value))
+        self.add(checksum_bytes(value) + behind)
 
     def flush(self) -> None:
         if self._waiting:
@@ -132,11 +136,12 @@ class FrameFiles:
         self._tiles_in_shard = math.prod(layout.grid[ndim:])
         self._lead = slots_bytes(self.group)
         entries = math.prod(layout.grid)
-        record_bytes = self._lead + HEAD_BYTES + self._tiles.nbytes + 4
+        self._gap = bytes(aligned(self._lead + HEAD_BYTES) - self._lead - HEAD_BYTES)
         self._shards = OpenShards(
             node,
             entries=entries,
-            expected_bytes=entries * (ENTRY_BYTES + record_bytes),
+            expected_bytes=entries
+            * (ENTRY_BYTES + record_bytes(self._lead, self._tiles.nbytes + 4)),
             lead=self._lead,
         )
 
@@ -198,9 +203,8 @@ class FrameFiles:
         time: float,
         slots: Slots | None,
     ) -> _Extents:
-        fixed = self._lead + HEAD_BYTES + 4
-        total = sum(fixed + tile.nbytes for tile in tiles if tile is not None)
-        table = () if slots is None else (slots.pack(),)
+        total = sum(record_bytes(self._lead, tile.nbytes + 4) for tile in tiles if tile is not None)
+        table = () if slots is None else (self._gap, slots.pack())
         offset = file.reserve(total)
         log = _Pieces(file, offset)
         extents: _Extents = []
@@ -208,13 +212,13 @@ class FrameFiles:
             if tile is None:
                 extents.append(_NOTHING)
                 continue
-            offset += self._lead + HEAD_BYTES
             nbytes = tile.nbytes + 4
+            end = offset + record_bytes(self._lead, nbytes)
             head = head_bytes(self._array_id, place.number, index, number, time, nbytes)
             log.add(*table, head)
-            log.add_with_checksum(tile)
-            extents.append((offset, nbytes))
-            offset += nbytes
+            log.add_with_checksum(tile, bytes(-nbytes % ALIGNMENT))
+            extents.append((end - aligned(nbytes), nbytes))
+            offset = end
         log.flush()
         return extents
 
@@ -327,8 +331,9 @@ class FrameFiles:
             return None
 
     def _record_bytes(self, extents: _Extents) -> int:
-        fixed = self._lead + HEAD_BYTES
-        return sum(fixed + nbytes for offset, nbytes in extents if offset != MISSING)
+        return sum(
+            record_bytes(self._lead, nbytes) for offset, nbytes in extents if offset != MISSING
+        )
 
     # ------------------------------------------------------------------ places
 

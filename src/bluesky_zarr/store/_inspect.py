@@ -18,7 +18,7 @@ from bluesky_zarr.store._journal import Journal
 from bluesky_zarr.store._kinds import holds_frames, is_frame_array
 from bluesky_zarr.store._metadata import Document, nodes, read_document
 from bluesky_zarr.store._paths import local_path
-from bluesky_zarr.store._shard import ENTRY_BYTES, HEAD_BYTES
+from bluesky_zarr.store._shard import aligned, record_bytes
 
 _SHOWN = ("plan_name", "scan_id", "run_uid", "created_at", "published_at", "reason")
 
@@ -179,13 +179,10 @@ def _count(array: FrameArray) -> tuple[int, int]:
         with ShardGroup(array, members) as group:
             indexed = group.indexed().values()
             written += len(group.readable())
-            fixed = array.lead + HEAD_BYTES
-            used = sum(n + fixed for tiles in indexed for _, n in tiles.values())
+            used = sum(record_bytes(array.lead, n) for tiles in indexed for _, n in tiles.values())
             for file in group.files.values():
-                index = file.header_bytes + (
-                    array.entries * ENTRY_BYTES + 4 if array.published else 0
-                )
-                dead += file.size - index
+                end_index = file.header_bytes + 4 if array.published else 0
+                dead += max(0, file.size - end_index - aligned(file.header_bytes))
             dead -= used
     return written, max(dead, 0)
 

@@ -7,7 +7,8 @@ While it is written, a shard file is
   missing). Each entry is aligned and is changed by one write of 16 bytes, after the bytes it points
   at, so a reader sees the old version or the new one;
 - records: a head of 64 bytes and the encoded chunk, one after the other, in any order of positions;
-  before the head of a chunk of several frames, a table of them.
+  before the head of a chunk of several frames, a table of them. Records and chunks begin at
+  multiples of 64 bytes, with zeros in between.
   No index refers to a head. Heads are for whoever comes after a crash: they say which chunk of
   which array a record is, the how manieth write it was, and when.
 
@@ -43,6 +44,11 @@ MISSING = 2**64 - 1
 
 MAGIC = b"BZREC\x00\x00\x01"
 MAGIC_RETRACTED = b"BZRET\x00\x00\x01"
+
+ALIGNMENT = 64
+"""Records, and the chunks in them, begin at multiples of this: the kernel copies to a place between
+two words at a third of the speed, and between two cache lines at four fifths of it.
+"""
 
 EXTENT_BYTES = 64 * 2**20
 """How much is preallocated ahead of the append position at a time, at most."""
@@ -85,6 +91,24 @@ class Record:
     def end(self) -> int:
         """Where the record ends in the file."""
         return self.offset + self.nbytes
+
+
+def aligned(nbytes: int) -> int:
+    """The next multiple of `ALIGNMENT`.
+
+    Examples
+    --------
+    >>> aligned(0), aligned(1), aligned(64)
+    (0, 64, 64)
+    """
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def record_bytes(lead: int, nbytes: int) -> int:
+    """What a record of an encoded chunk of `nbytes` takes in its file, with `lead` bytes before its
+    head.
+    """
+    return aligned(lead + HEAD_BYTES) + aligned(nbytes)
 
 
 def head_bytes(
@@ -202,7 +226,9 @@ class ShardFile:
         preallocated ahead.
         """
         with self._lock:
-            offset, end = self._end, self._end + nbytes
+            # What a crash left ends anywhere.
+            offset = aligned(self._end)
+            end = offset + nbytes
             if self._preallocates and end > self._reserved_until:
                 self._preallocate(offset, end)
             self._end = end
@@ -330,24 +356,28 @@ class ShardFile:
         """All records with a good head, in the order of the file, each with all its bytes inside
         the file.
 
-        Where a head is damaged, the search goes on byte by byte for the next one. With `array_id`,
+        Where no good head is, the search goes on byte by byte for the next one. With `array_id`,
         records of any other array (a shard file copied to a wrong place) are skipped. Retracted
         ones are among them: look at `Record.retracted`. Whether a chunk's own bytes are whole is
         not looked at.
         """
         size = self.size
-        position = self.header_bytes + self.lead
-        while position + HEAD_BYTES <= size:
+        front = aligned(self.lead + HEAD_BYTES) - HEAD_BYTES
+        searched = self.header_bytes
+        position = aligned(searched) + front
+        while searched + HEAD_BYTES <= size:
             record = unpack_head(self._pread(HEAD_BYTES, position), position)
             if (
                 record is None
                 or record.end > size
                 or record.array_id != (array_id or record.array_id)
             ):
-                position = self._next_magic(position + 1, size)
+                position = self._next_magic(searched, size)
+                searched = position + 1
             else:
                 yield record
-                position = record.end + self.lead
+                searched = record.end
+                position = aligned(searched) + front
 
     def _next_magic(self, position: int, size: int) -> int:
         while position + HEAD_BYTES <= size:
