@@ -23,6 +23,10 @@ Floats = npt.NDArray[np.float64]
 _LN16 = 4 * math.log(2)
 #: More peaks than this are not fitted all at once: that takes time with the cube of their number.
 _MOST_TOGETHER = 6
+#: A peak narrower than this part of the range has no part in the slope of a common background.
+_NARROW = 0.1
+#: A fit that makes a peak wider than it looked by this factor has lost it.
+_ASTRAY = 4.0
 
 
 @dataclass(eq=False)
@@ -160,7 +164,9 @@ class Explanation:
         self.peaks = np.zeros(self.x.size)
         if afresh or len(spots) != self._count:
             # With other peaks the rest may be straight after all.
-            self._count, self.degree, self.curved = len(spots), 0, False
+            self._count, self.degree = len(spots), 0
+        # As it may with more readings.
+        self.curved = False
         spots = sorted(spots, key=lambda spot: spot.center)
         if len(spots) > _MOST_TOGETHER:
             self.curved, self.degree = True, 1
@@ -169,7 +175,7 @@ class Explanation:
             while self.degree < 2:
                 group = self.bent = self.fit_group(spots, every, under=before)
                 before = group
-                if self._agrees(group):
+                if self._stays(group) and self._agrees(group):
                     group = self._sloping(spots, group)
                     self._settle([group])
                     self._sharpen(group)
@@ -284,6 +290,22 @@ class Explanation:
         """The fit that a peak belongs to."""
         return next(group for group in self.groups if spot in group.spots)
 
+    def _stays(self, group: Group) -> bool:
+        """Whether the peaks of a fit are those that it began with.
+
+        On the wrong background, a peak may describe that instead of itself: far away, or as wide as
+        the range.
+        """
+        m = group.model.count
+        numbers = group.solution.parameters.tolist()
+        for spot, center, log_fwhm in zip(
+            group.spots, numbers[:m], numbers[m : 2 * m], strict=True
+        ):
+            width = max(spot.fwhm, self.step)
+            if abs(center - spot.center) > width or math.exp(log_fwhm) > _ASTRAY * width:
+                return False
+        return True
+
     def _agrees(self, group: Group) -> bool:
         """Whether the readings beside the peaks lie on the background of the fit."""
         m = group.model.count
@@ -310,11 +332,13 @@ class Explanation:
 
         The fit of a step or of a curved background may need a peak where there is none. Readings
         that leave it open do not speak against it, unless `least` says by how many standard
-        deviations they have to be above.
+        deviations they have to be above. A slope is taken away where the whole range bears it out.
         """
         x = group.model.x
         spread_of, where = group.solution.variance, spot.center
-        rest = group.rest + spot.curve(x) + group.model.background(group.solution.parameters, x)
+        rest = group.rest + spot.curve(x)
+        if not (self.straight and spot.fwhm < _NARROW * self.span):
+            rest += group.model.background(group.solution.parameters, x)
         top = group.near(spot, 0.4)
         if top.start == top.stop:
             return True
