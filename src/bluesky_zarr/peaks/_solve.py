@@ -118,9 +118,11 @@ def solve(
             gain = chi - float(new_rest.dot(new_rest / v)) - _pulled(trial.tolist(), pull)
             if gain >= -1e-9 * chi:
                 p, peaks, curve, rows, rest = trial, new_peaks, new_curve, new_rows, new_rest
-                damping = damping / 8 if damping > 1e-4 else 0.0
+                if gain > 0.5 * promised:
+                    damping = damping / 8 if damping > 1e-4 else 0.0
                 break
-            damping = max(damping * 8, 1e-2)
+            # Where a step leads far away, a little less of it does so too.
+            damping = max(damping * 8, 1e-2 if gain > -chi else 1.0)
         else:
             break
         if converged:

@@ -22,8 +22,9 @@ Floats = npt.NDArray[np.float64]
 #: What is known of a peak before it is measured, and how well: the logarithm of its FWHM, and that
 #: it is upright and a Gaussian.
 _WIDTH, _WIDTH_SPREAD, _FORM_SPREAD = math.log(1.25), 0.7, 0.3
-#: Where a fit ends: no parameter is then off by more than a twentieth of its error.
-_ENOUGH = 0.0025
+#: Where a fit ends: no parameter is then off by more than a twentieth of its error; where the
+#: coarse grid alone tells of a peak, by a sixth, as other points will soon tell more.
+_ENOUGH, _ROUGHLY = 0.0025, 0.025
 
 
 class Explanation:
@@ -150,7 +151,7 @@ class Explanation:
             limits,
             expected=expected,
             spread=spread,
-            enough=_ENOUGH,
+            enough=_ENOUGH if any(spot.sought for spot in cluster) else _ROUGHLY,
         )
 
     def _clusters(self) -> list[list[Spot]]:
