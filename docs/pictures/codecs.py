@@ -28,6 +28,7 @@ axes.set(
     ylim=(1.35, 1.95),
     xlim=(150, 3000),
 )
+axes.set_title("Codecs: up and right is better", fontsize="medium")
 axes.set_xticks([200, 500, 1000, 2000], ["200", "500", "1000", "2000"])
 axes.minorticks_off()
 axes.grid(alpha=0.3)

@@ -39,6 +39,8 @@ for n, name in enumerate(names):
         if row[n] < 90:
             bar.set(alpha=0.3, hatch="////")
 axes.set(yticks=places, yticklabels=cases, xscale="log", xlabel="median exposures")
+axes.set_title("Exposures until the peaks are known: shorter is better", fontsize="medium")
+axes.margins(y=0.01)
 axes.invert_yaxis()
 axes.grid(axis="x", alpha=0.3)
 figure.legend(
