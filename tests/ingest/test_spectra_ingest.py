@@ -240,7 +240,10 @@ def test_files_that_cannot_be_used_are_left_out_with_their_reason(
     ("units", "words"),
     [
         (("angstrom", "Jy"), r"its flux is in Jy, that of .*/s0.fits in erg / \(Angstrom s cm2\)"),
-        (("Hz", files.FLUX_UNIT), r"its wavelengths are in Hz, those of .*/s0.fits in Angstrom"),
+        (
+            ("furlong", files.FLUX_UNIT),
+            r"its wavelengths are in furlong, those of .*/s0.fits in Angstrom",
+        ),
     ],
 )
 def test_units_that_do_not_fit_to_the_first_are_fatal(

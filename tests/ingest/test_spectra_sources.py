@@ -134,6 +134,7 @@ def image_wavelengths(n: int, start: float = 5000.0, step: float = 1.25, ref: fl
         ({"CRPIX1": 11.0}, image_wavelengths(40, ref=11)),
         ({"CRPIX1": None}, image_wavelengths(40, ref=0)),
         ({"CDELT1": None, "CD1_1": 2.5}, image_wavelengths(40, step=2.5)),
+        ({"CDELT1": 1.0, "CD1_1": 2.5}, image_wavelengths(40, step=2.5)),
         ({"DC-FLAG": 0}, image_wavelengths(40)),
         (
             {"DC-FLAG": 1, "CRVAL1": 3.6, "CDELT1": 1e-4},
@@ -144,7 +145,7 @@ def image_wavelengths(n: int, start: float = 5000.0, step: float = 1.25, ref: fl
             5000.0 * np.exp(1.25 * np.arange(40) / 5000.0),
         ),
     ],
-    ids=["linear", "CRPIX1", "no CRPIX1", "CD1_1", "DC-FLAG 0", "DC-FLAG 1", "WAVE-LOG"],
+    ids=["linear", "CRPIX1", "no CRPIX1", "CD1_1", "both", "DC-FLAG 0", "DC-FLAG 1", "WAVE-LOG"],
 )
 def test_wavelengths_of_an_image(tmp_path: Path, cards: dict[str, Any], expected: Any) -> None:
     found = read(files.iraf(tmp_path / "a.fits", **cards))
@@ -153,7 +154,7 @@ def test_wavelengths_of_an_image(tmp_path: Path, cards: dict[str, Any], expected
 
 
 @pytest.mark.filterwarnings("ignore:'datfix'")
-@pytest.mark.parametrize("cards", [{}, {"CTYPE1": "WAVE-LOG"}, {"CRPIX1": 7.5}])
+@pytest.mark.parametrize("cards", [{}, {"CTYPE1": "WAVE-LOG"}, {"CRPIX1": 7.5}, {"CD1_1": 2.5}])
 def test_astropys_wcs_agrees(tmp_path: Path, cards: dict[str, Any]) -> None:
     from astropy.wcs import WCS
 
@@ -197,6 +198,30 @@ def test_uncertainty_and_continuum_in_further_images(tmp_path: Path) -> None:
     assert found.method == "hdu:CONTINUUM"
 
 
+def test_the_flux_is_not_taken_for_granted_where_images_have_names(tmp_path: Path) -> None:
+    cards = fits.getheader(files.iraf(tmp_path / "cards.fits"))
+    del cards["CHECKSUM"], cards["DATASUM"]
+    names = {"ERR": np.full(40, 0.5, "f4"), "DQ": np.ones(40, "f4"), "FLUX": files.flux_of(2, 40)}
+    hdus = [fits.ImageHDU(values, cards, name=name) for name, values in names.items()]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "a.fits")
+    found = read(tmp_path / "a.fits")
+    same(found.flux_raw, names["FLUX"])
+    same(found.uncertainty_raw, names["ERR"])
+
+
+def test_an_uncertainty_in_another_unit_is_converted(tmp_path: Path) -> None:
+    path = files.iraf(tmp_path / "a.fits", BUNIT="Jy", extensions={"ERR": np.full(40, 2, "f4")})
+    for unit, right in (("mJy", np.float32(0.002)), ("Jy", 2)):
+        fits.setval(path, "BUNIT", value=unit, ext=1)
+        for card in ("CHECKSUM", "DATASUM"):
+            fits.setval(path, card, value="", ext=1)
+            fits.delval(path, card, ext=1)
+        same(read(path).uncertainty_raw, np.full(40, right, "f4"))
+    fits.setval(path, "BUNIT", value="s", ext=1)
+    with pytest.raises(FitsError, match=r"a.fits: the image ERR is in s, the flux in Jy; mend the"):
+        read(path)
+
+
 def test_an_image_with_dims_of_one_and_compressed(tmp_path: Path) -> None:
     data = files.flux_of(2, 40)
     same(read(files.iraf(tmp_path / "a.fits", data=data.reshape(1, 1, 40))).flux_raw, data)
@@ -219,6 +244,14 @@ def test_an_image_with_dims_of_one_and_compressed(tmp_path: Path) -> None:
         ({"CDELT1": 0.0}, "width of 0"),
         ({"DC-FLAG": -1}, "no wavelength: .*DC-FLAG = -1 .no dispersion"),
         ({"CTYPE1": "FREQ"}, "no wavelength: the axis of HDU 0 is CTYPE1 = 'FREQ'"),
+        ({"CTYPE1": "MULTISPE"}, "no wavelength: .* is CTYPE1 = 'MULTISPE'; convert it"),
+        (
+            {"CTYPE1": "LOGLAM"},
+            "CTYPE1 = 'LOGLAM' is a logarithm, .*; set DC-FLAG = 1 if",
+        ),
+        ({"CTYPE1": "log10(lam)", "DC-FLAG": 0}, "is a logarithm"),
+        ({"CUNIT1": "s"}, "its wavelengths are in s, which is no unit of length"),
+        ({"CUNIT1": "log(Angstrom)"}, "are in log.Angstrom., which is no unit of length"),
         ({"CTYPE1": "WAVE-GRI"}, "algorithm 'GRI' .* neither linear nor logarithmic; resample it"),
         ({"CUNIT1": None}, "no unit of the wavelength .*; say which by --wavelength-unit"),
         ({"BUNIT": None}, "no unit of the flux .*; say which by --flux-unit"),
@@ -238,6 +271,7 @@ def test_an_image_that_says_too_little(tmp_path: Path, cards: dict[str, Any], wo
             "column WAVE in HDU 1 has no unit; say which by --wavelength-un",
         ),
         ({"units": ("nm", None)}, "column FLUX in HDU 1 has no unit; say which by --flux-unit"),
+        ({"units": ("Hz", "adu")}, "its wavelengths are in Hz, which is no unit of length; conv"),
         ({"names": ("WAVE", "COUNTS")}, "no spectrum in it: HDU 0 is empty; HDU 1 is a table of W"),
         (
             {"wavelength": np.arange(30.0)},

@@ -57,6 +57,23 @@ def parsed(text: str) -> Any:
     return None
 
 
+def is_length(unit: str) -> bool:
+    """Whether a unit can be that of a wavelength: any that astropy does not know to be of something
+    else, or of a logarithm.
+
+    Examples
+    --------
+    >>> is_length("Angstrom"), is_length("s"), is_length("log(Angstrom)"), is_length("furlong")
+    (True, False, False, True)
+    """
+    from astropy import units
+
+    known = parsed(unit)
+    if known is None:
+        return not re.match(r"(?i)\s*(log|ln|dex)", unit)
+    return known.is_equivalent(units.m)
+
+
 def converted(values: np.ndarray, unit: str, wanted: str) -> np.ndarray | None:
     """Values in another unit, as astropy converts them; None where that is not possible."""
     if unit == wanted:

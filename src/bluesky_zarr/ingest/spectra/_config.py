@@ -57,7 +57,7 @@ class SpectraConfig(BaseSettings):
     @field_validator("wavelength_unit", "flux_unit")
     @classmethod
     def _spell(cls, value: str, info: ValidationInfo) -> str:
-        from bluesky_zarr.ingest._units import parsed, spelled, spelled_wavelength
+        from bluesky_zarr.ingest._units import is_length, parsed, spelled, spelled_wavelength
 
         unit = (spelled_wavelength if info.field_name == "wavelength_unit" else spelled)(value)
         if unit and parsed(unit) is None:
@@ -65,4 +65,6 @@ class SpectraConfig(BaseSettings):
                 f"{value!r} is no unit that astropy knows; write for example Angstrom, nm, "
                 "erg/(s cm2 Angstrom), adu or dimensionless"
             )
+        if unit and info.field_name == "wavelength_unit" and not is_length(unit):
+            raise ValueError(f"{value!r} is no unit of length; write for example Angstrom or nm")
         return unit

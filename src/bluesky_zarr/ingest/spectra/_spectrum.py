@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from bluesky_zarr.ingest._fits import FitsError
+from bluesky_zarr.ingest._units import is_length
 
 PIXEL_ARRAYS = (
     "flux_raw",
@@ -78,6 +79,12 @@ class Spectrum:
                         f"its {name} has values up to {largest:.3g}, more than float32 holds",
                         "scale it, or leave it out",
                     )
+        if not is_length(self.wavelength_unit):
+            raise FitsError(
+                str(path),
+                f"its wavelengths are in {self.wavelength_unit}, which is no unit of length",
+                "convert them to wavelengths, or leave it out",
+            )
         if not n_pix:
             raise FitsError(str(path), "its spectrum has no pixels", "leave it out")
         if not np.isfinite(self.wavelength).any():
