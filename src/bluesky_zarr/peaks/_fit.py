@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ._models import BACKGROUNDS, SHAPES, Floats, Model
+from ._models import BACKGROUNDS, FLAT_TOP, MIXED, SHAPES, Floats, Model
 from ._noise import Noise, median
 from ._peak import Peak
 from ._solve import ENOUGH, Solution, solve
@@ -49,7 +49,7 @@ def fit_peaks(
     sigma: npt.ArrayLike | None = None,
     *,
     peaks: Sequence[Peak | float],
-    shape: Literal["auto", "gaussian", "lorentzian", "pseudo-voigt"] = "auto",
+    shape: Literal["auto", "gaussian", "lorentzian", "pseudo-voigt", "flat-top"] = "auto",
     background: Literal["constant", "linear", "quadratic"] = "linear",
 ) -> Fit:
     """Fit peaks, several at once where they blend, on a smooth background.
@@ -71,7 +71,8 @@ def fit_peaks(
         Where to start: peaks, or their centres alone. There are as many peaks in the fit.
     shape
         The curve, the same for all peaks; "auto" takes the one with the lowest Bayesian information
-        criterion (G. Schwarz, Ann. Stat. 6, 461 (1978)).
+        criterion (G. Schwarz, Ann. Stat. 6, 461 (1978)), but no flat top, as two peaks look like
+        one.
     background
         The polynomial under the peaks.
 
@@ -97,14 +98,15 @@ def fit_peaks(
     at, readings, noise = _checked(x, y, sigma)
     if not len(peaks):
         raise ValueError("fit_peaks needs peaks to start from: give peaks=[...], or their centres.")
-    if shape not in (*SHAPES, "auto"):
-        raise ValueError(f"shape {shape!r} is not known: take one of {', '.join(SHAPES)}, auto.")
+    if shape not in (*SHAPES, FLAT_TOP, "auto"):
+        names = ", ".join((*SHAPES, FLAT_TOP, "auto"))
+        raise ValueError(f"shape {shape!r} is not known: take one of {names}.")
     if background not in BACKGROUNDS:
         raise ValueError(
             f"background {background!r} is not known: take one of {', '.join(BACKGROUNDS)}."
         )
     degree = BACKGROUNDS[background]
-    least = (3 + (shape == "pseudo-voigt")) * len(peaks) + degree + 1
+    least = (3 + (shape in MIXED)) * len(peaks) + degree + 1
     if at.size < least:
         raise ValueError(
             f"{at.size} readings do not determine {least} parameters ({len(peaks)} peaks on a "
@@ -164,7 +166,7 @@ def fit_shape(
     lows += [-1e-3 * abs(height) for height in heights]
     lows += [0.0] * len(given) + [-math.inf] * len(flat)
     highs += [math.log(wide)] * m + [math.inf] * m
-    highs += [1.0] * len(given) + [math.inf] * len(flat)
+    highs += [MIXED[model.shapes[k]] for k in model.mixed] + [math.inf] * len(flat)
     if background is None:
         # That which goes with these peaks: linear least squares would follow an outlying reading,
         # the median of what is below does not.

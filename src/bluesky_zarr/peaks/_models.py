@@ -8,11 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BACKGROUNDS", "SHAPES", "Floats", "Model"]
+__all__ = ["BACKGROUNDS", "FLAT_TOP", "MIXED", "SHAPES", "Floats", "Model"]
 
 Floats = npt.NDArray[np.float64]
 
 SHAPES = ("gaussian", "lorentzian", "pseudo-voigt")
+#: A shape that is only tried with a reason: two peaks look like it.
+FLAT_TOP = "flat-top"
+#: The shapes with a parameter more, and the largest value that it may have.
+MIXED = {"pseudo-voigt": 1.0, FLAT_TOP: 0.95}
 
 #: Degree of the polynomial under the peaks, by name.
 BACKGROUNDS = {"constant": 0, "linear": 1, "quadratic": 2}
@@ -24,10 +28,12 @@ class Model:
     """Peaks on a polynomial background, at given positions in ascending order.
 
     The parameters are one vector: the centres, the logarithms of the FWHMs, the heights, the
-    Lorentzian fraction of each peak that is a pseudo-Voigt, and the coefficients of the background
-    in powers of ``(x - origin) / scale``. With t the distance to the centre in FWHM, a Gaussian is
-    ``exp(-4 ln2 t^2)``, a Lorentzian ``1 / (1 + 4 t^2)``, and a pseudo-Voigt the sum of both, the
-    fraction of the one and what remains to 1 of the other.
+    mixing of each peak that is a pseudo-Voigt or has a flat top, and the coefficients of the
+    background in powers of ``(x - origin) / scale``. With t the distance to the centre in FWHM, a
+    Gaussian is ``exp(-4 ln2 t^2)``, a Lorentzian ``1 / (1 + 4 t^2)``, a pseudo-Voigt the sum of
+    both, the mixing of the one and what remains to 1 of the other, and a flat top the
+    super-Gaussian ``exp(-ln2 |2 t|^p)`` with ``p = 2 / (1 - mixing)``: from a Gaussian at 0 almost
+    to a box.
     """
 
     def __init__(self, x: Floats, shapes: Sequence[str], degree: int) -> None:
@@ -37,7 +43,7 @@ class Model:
         self.origin = (self.low + self.high) / 2
         self.scale = (self.high - self.low) / 2 or 1.0
         self.degree = degree
-        self.mixed = [k for k, shape in enumerate(self.shapes) if shape == "pseudo-voigt"]
+        self.mixed = [k for k, shape in enumerate(self.shapes) if shape in MIXED]
         self.background_at = 3 * self.count + len(self.mixed)
         self.size = self.background_at + degree + 1
         self._take(x)
@@ -62,7 +68,7 @@ class Model:
                 power = power * scaled
 
     def fractions(self, parameters: Floats) -> list[float]:
-        """The Lorentzian fraction of each peak."""
+        """The mixing of each peak: 1 for a Lorentzian, 0 for a Gaussian."""
         fractions = [float(shape == "lorentzian") for shape in self.shapes]
         for k, at in enumerate(self.mixed):
             fractions[at] = float(parameters[3 * self.count + k])
@@ -90,7 +96,8 @@ class Model:
             elif shape == "lorentzian":
                 _lorentzian(self.x, *one, *where)
             else:
-                _pseudo_voigt(self.x, *one, numbers[mixed], *where, rows[mixed])
+                draw = _flat_top if shape == FLAT_TOP else _pseudo_voigt
+                draw(self.x, *one, numbers[mixed], *where, rows[mixed])
                 mixed += 1
         peaks = parameters[2 * m : 3 * m].dot(rows[2 * m : 3 * m])
         under = parameters[first:].dot(rows[first:]) if self.degree else numbers[first]
@@ -170,3 +177,29 @@ def _pseudo_voigt(
     tails += by_width
     np.multiply(tails, away, by_center)
     np.multiply(by_center, away, by_width)
+
+
+def _flat_top(
+    x: Floats,
+    center: float,
+    fwhm: float,
+    height: float,
+    mixing: float,
+    by_center: Floats,
+    by_width: Floats,
+    by_height: Floats,
+    by_mixing: Floats,
+) -> None:
+    """The same for a super-Gaussian, and by its mixing."""
+    power = 2.0 / (1.0 - mixing)
+    away = x - center
+    # At the centre itself everything that the logarithm is multiplied with is zero.
+    logarithm = np.log(np.maximum(np.abs(away) * (2.0 / fwhm), 1e-100))
+    # Beyond exp(-600) nothing is left of it.
+    falls = math.log(2) * np.exp(np.minimum(power * logarithm, math.log(600 / math.log(2))))
+    np.exp(-falls, by_height)
+    np.multiply(by_height, falls, by_mixing)
+    np.multiply(by_mixing, height * power, by_width)
+    np.divide(by_width, np.where(away == 0.0, 1.0, away), by_center)
+    by_mixing *= logarithm
+    by_mixing *= -0.5 * height * power * power

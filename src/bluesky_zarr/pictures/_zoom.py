@@ -185,8 +185,10 @@ def _draw_curves(picture: Axes, peaks: Dataset, low: float, high: float) -> None
 
 
 def _curve(x: Floats, center: float, fwhm: float, shape: str, mixing: float) -> Floats:
-    """A curve of height 1: what a shape is called says how much of it is a Lorentzian."""
+    """A curve of height 1: `bluesky_zarr.peaks.Peak` says what its mixing is."""
     u = 2 * (x - center) / fwhm
+    if shape == "flat-top":
+        return np.exp2(-(np.abs(u) ** (2 / (1 - mixing))))
     part = {"lorentzian": 1.0, "pseudo-voigt": mixing}.get(shape, 0.0)
     part = 0.5 if np.isnan(part) else part
     return part / (1 + u**2) + (1 - part) * np.exp2(-(u**2))

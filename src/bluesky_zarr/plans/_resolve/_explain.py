@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bluesky_zarr.peaks._fit import fit_shape
-from bluesky_zarr.peaks._models import Model
+from bluesky_zarr.peaks._models import FLAT_TOP, Model
 from bluesky_zarr.peaks._noise import Noise, median, total
 from bluesky_zarr.peaks._solve import ENOUGH, Solution
 
@@ -79,6 +79,8 @@ class Spot:
     def curve(self, x: Floats) -> Floats:
         """The peak alone."""
         squared = ((x - self.center) / self.fwhm) ** 2
+        if self.shape == FLAT_TOP:
+            return self.height * np.exp2(-((4.0 * squared) ** (1.0 / (1.0 - self.fraction))))
         curve = np.exp(-_LN16 * squared)
         if self.shape != "gaussian":
             tails = 1.0 / (1.0 + 4.0 * squared)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from bluesky_zarr.peaks._models import SHAPES
+from bluesky_zarr.peaks._models import FLAT_TOP, SHAPES
 from bluesky_zarr.peaks._noise import total
 
 from ._explain import Explanation, Floats, Group, Spot
@@ -25,8 +25,10 @@ _RIVAL, _FAR = 4.0, 30.0
 _ROUGHLY = 0.025
 #: A fit of two peaks gets there in so many steps, or hardly at all.
 _ROUNDS = 12
+#: What is narrower than a wide peak by this, and as near to its centre, may be that with tails.
+_TAILS = 0.6
 #: The FWHM that describes the same readings, in units of that of a Gaussian, roughly.
-_ALIKE = {"gaussian": 1.0, "lorentzian": 0.7, "pseudo-voigt": 0.85}
+_ALIKE = {"gaussian": 1.0, "lorentzian": 0.7, "pseudo-voigt": 0.85, FLAT_TOP: 1.3}
 
 
 def improve(known: Explanation, spots: list[Spot]) -> None:
@@ -35,13 +37,16 @@ def improve(known: Explanation, spots: list[Spot]) -> None:
     New peaks are added to `spots`.
     """
     _merge(known, spots)
+    _absorb(known, spots)
     for spot in list(spots):
         if not spot.ready or spot.fwhm > 0.5 * known.span:
             continue
         if _surprise(known.group(spot), spot) > _SUSPICIOUS:
             reshape(known, spots, spot)
-            if _surprise(known.group(spot), spot) > _WRONG and not spot.whole:
-                _split(known, spots, spot)
+        # A flat top and two peaks look alike until there are points in the middle.
+        wrong = spot.shape == FLAT_TOP or _surprise(known.group(spot), spot) > _WRONG
+        if wrong and not spot.whole:
+            _split(known, spots, spot)
     if len(spots) > 1 and all(spot.fitted for spot in spots):
         _simplify(known, spots)
 
@@ -95,6 +100,11 @@ def reshape(known: Explanation, spots: list[Spot], spot: Spot) -> Spot | None:
         if abs(tried[1][0] - tried[0][0]) > _FAR and _surprise(group, spot) < 1:
             break
     tried.sort(key=lambda fit: fit[0])
+    if _surprise(tried[0][2], spot) > _SUSPICIOUS and _lacks_tails(*tried[0][1:]):
+        one = spot.like(shape=FLAT_TOP, fwhm=_ALIKE[FLAT_TOP] * spot.fwhm, fraction=0.5)
+        trial = known.fit_group([one], group.inside, others, under=group, enough=_ROUGHLY)
+        tried.append((_criterion(trial), one.shape, trial))
+        tried.sort(key=lambda fit: fit[0])
     (best, shape, chosen), (second, name, rival) = tried[:2]
     if shape != spot.shape:
         spot.shape = shape
@@ -106,6 +116,12 @@ def reshape(known: Explanation, spots: list[Spot], spot: Spot) -> Spot | None:
     spot.rival = spot.like(shape=name)
     _take(spot.rival, rival)
     return spot.rival
+
+
+def _lacks_tails(shape: str, fitted: Group) -> bool:
+    """Whether the best of the shapes with tails is the one with none, which may be too much."""
+    fraction = fitted.model.fractions(fitted.solution.parameters)[0]
+    return shape == "gaussian" or (shape == "pseudo-voigt" and fraction < 0.05)
 
 
 def _take(spot: Spot, fitted: Group, k: int = 0) -> None:
@@ -128,6 +144,38 @@ def _merge(known: Explanation, spots: list[Spot]) -> None:
             high.whole = True
             high.fwhm = abs(other.center - one.center) + 0.5 * (one.fwhm + other.fwhm)
             known.fit(spots)
+            return
+
+
+def _absorb(known: Explanation, spots: list[Spot]) -> None:
+    """Drop a low wide peak under narrow ones whose tails describe the readings as well."""
+    for group in list(known.groups):
+        for wide in group.spots:
+            inside = [
+                spot
+                for spot in group.spots
+                if spot.fitted
+                and spot.fwhm < _TAILS * wide.fwhm
+                and abs(spot.center - wide.center) < _TAILS * wide.fwhm
+                and spot.height > wide.height
+            ]
+            if not (inside and wide.fitted):
+                continue
+            alike = [
+                spot.like(shape="pseudo-voigt", fraction=0.3) if spot in inside else spot
+                for spot in group.spots
+                if spot is not wide
+            ]
+            trial = known.fit_group(alike, group.inside, group.others, under=group, rounds=_ROUNDS)
+            if _criterion(trial) > _criterion(group) + _SHAPE:
+                continue
+            for k, (spot, fitted) in enumerate(
+                zip((spot for spot in group.spots if spot is not wide), alike, strict=True)
+            ):
+                spot.shape = fitted.shape
+                _take(spot, trial, k)
+            spots.remove(wide)
+            known.fit(spots, afresh=True)
             return
 
 
@@ -180,10 +228,13 @@ def _split(known: Explanation, spots: list[Spot], spot: Spot) -> None:
     others = _others(group, spot)
     single = _alone(known, group, spot, others)
     near = group.near(spot, 2.0)
+    if near.start == near.stop:
+        return
     beyond = group.rest[near] / np.sqrt(group.solution.variance[near])
     highest = near.start + int(beyond.argmax())
-    best, pair = _criterion(single) - _PAIR, None
-    for shape in dict.fromkeys(("gaussian", spot.shape)):
+    flat = spot.shape == FLAT_TOP
+    best, pair = _criterion(single) - (_SHAPE if flat else _PAIR), None
+    for shape in dict.fromkeys(("gaussian", "gaussian" if flat else spot.shape)):
         whole = spot.like(shape=shape)
         left = whole.like(center=spot.center - 0.4 * spot.fwhm, fwhm=0.55 * spot.fwhm)
         right = left.like(center=spot.center + 0.4 * spot.fwhm)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bluesky_zarr.peaks import Peak
+from bluesky_zarr.peaks._models import FLAT_TOP, MIXED
 from bluesky_zarr.peaks._noise import extent
 from bluesky_zarr.plans._strategy import Field, Found, Measure, Measured, Outcome, Search
 
@@ -30,6 +31,8 @@ _MOST_ROUNDS = 12
 _SETTLED, _DECIDING, _MATTERS = 5, 3, 0.6
 #: With a chi-squared per degree of freedom above this, errors say little, however small.
 _MISFIT = 5.0
+#: A variance larger than what is asked for by this factor is none: the fit does not depend on it.
+_UNKNOWN = 1e8
 #: The most points for one peak in one pass.
 _MOST_POINTS = 60
 
@@ -132,7 +135,7 @@ class _Line:
 
     def _points_for(self, spot: Spot) -> list[float]:
         known = self.found.known
-        gap = (0.25 if spot.doubts else 0.5) * spot.fwhm
+        gap = (0.25 if spot.doubts or spot.shape == FLAT_TOP else 0.5) * spot.fwhm
         reach = 0.75 * spot.fwhm + (0.0 if spot.fitted else spot.uncertain)
         low, high = max(spot.center - reach, self.low), min(spot.center + reach, self.high)
         points = fill(known.x, low, high, max(gap, self.axis.step_floor))
@@ -156,6 +159,9 @@ class _Line:
             m + k: share * self.settings.fwhm_error / spot.scale,
         }
         covariance = group.solution.covariance
+        if any(covariance[i, i] > _UNKNOWN * targets[i] ** 2 for i in targets):
+            # No reading tells anything yet: those of a flat top are on its flanks.
+            return [spot.center + part * spot.fwhm for part in (-0.55, -0.45, 0.45, 0.55)]
         points = []
         if any(covariance[i, i] > targets[i] ** 2 for i in targets):
             most = min(max(near, 4), _MOST_POINTS)
@@ -251,7 +257,7 @@ class _Line:
             prominence=spot.prominence,
             background=spot.level,
             shape=spot.shape if spot.fitted else "",
-            mixing=spot.fraction if spot.shape == "pseudo-voigt" else math.nan,
+            mixing=spot.fraction if spot.shape in MIXED else math.nan,
             chi_squared=spot.misfit,
             resolved=not unresolved,
             note=unresolved if note else "",
