@@ -12,7 +12,8 @@ __all__ = ["grid_neighbours", "neighbours_of", "prominences"]
 def prominences(values: Floats, neighbours: list[list[int]]) -> dict[int, tuple[float, int]]:
     """How far each local maximum rises above the pass that leads to a higher one.
 
-    The highest of all is measured from the lowest value. Found by flooding in reverse: values are
+    The highest of all, and of others that are not joined with it, is measured from the lowest
+    value. Found by flooding in reverse: values are
     taken from the highest down, and where two islands meet, the lower one's summit is as prominent
     as it stands above the place where they met.
 
@@ -52,8 +53,9 @@ def prominences(values: Floats, neighbours: list[list[int]]) -> dict[int, tuple[
                     found[lower] = heights[lower] - heights[at], at
                 summit[lower] = home
         summit[at] = at if home < 0 else home
-    if order:
-        found[order[0]] = heights[order[0]] - heights[order[-1]], order[-1]
+    for at in order:
+        if summit[at] == at:
+            found[at] = heights[at] - heights[order[-1]], order[-1]
     return found
 
 

@@ -118,11 +118,9 @@ def solve(
             gain = chi - float(new_rest.dot(new_rest / v)) - _pulled(trial.tolist(), pull)
             if gain >= -1e-9 * chi:
                 p, peaks, curve, rows, rest = trial, new_peaks, new_curve, new_rows, new_rest
-                if gain > 0.5 * promised:
-                    damping = damping / 8 if damping > 1e-4 else 0.0
+                damping = damping / 8 if damping > 1e-4 else 0.0
                 break
-            # Where a step leads far away, a little less of it does so too.
-            damping = max(damping * 8, 1e-2 if gain > -chi else 1.0)
+            damping = max(damping * 8, 1e-2)
         else:
             break
         if converged:

@@ -64,31 +64,34 @@ class Surface:
         params = np.zeros(self.size)
         params[0] = background
         d = self.axes
-        for k in range(self.peaks):
-            peak = params[self.at(k)]
-            peak[0] = heights[k]
-            peak[1 : 1 + d] = centers[k]
-            peak[1 + d : 1 + 2 * d] = np.log(fwhms[k])
-            if self.mixed:
-                peak[-1] = 0.3
+        rows = params[self.first :].reshape(self.peaks, self.each)
+        rows[:, 0] = heights
+        rows[:, 1 : 1 + d] = centers
+        rows[:, 1 + d : 1 + 2 * d] = np.log(fwhms)
+        if self.mixed:
+            rows[:, -1] = 0.3
         return params
 
     def curve(self, params: Floats, points: Floats) -> Floats:
         """The peaks alone, shape (n,), without any derivatives."""
         peaks = np.zeros(len(points))
         for k in range(self.peaks):
-            numbers = params[self.at(k)]
-            u, half_dq, _ = self._distances(numbers, points.T)
-            q = np.add.reduce(u * half_dq, axis=0)
-            eta = float(numbers[-1]) if self.mixed else self.lorentzian
-            shape = np.exp(q * -_LN16)
-            if eta:
-                q *= 4
-                q += 1
-                shape += eta * (1 / q - shape)
-            shape *= numbers[0]
-            peaks += shape
+            peaks += self.one(params[self.at(k)], points)
         return peaks
+
+    def one(self, params: Floats, points: Floats) -> Floats:
+        """One peak alone, from its own parameters."""
+        u, half_dq, _ = self._distances(params, points.T)
+        half_dq *= u
+        q = np.add.reduce(half_dq, axis=0)
+        eta = float(params[-1]) if self.mixed else self.lorentzian
+        shape = np.exp(q * -_LN16)
+        if eta:
+            q *= 4
+            q += 1
+            shape += eta * (1 / q - shape)
+        shape *= params[0]
+        return shape
 
     def limits(
         self, low: Floats, high: Floats, narrow: Floats, wide: Floats
@@ -99,21 +102,16 @@ class Surface:
         shape that broadcasts to (peaks, axes).
         """
         least, most = np.full(self.size, -np.inf), np.full(self.size, np.inf)
-        shape = self.peaks, self.axes
         d = self.axes
         for limit, centers, fwhms, sign in ((least, low, narrow, -1), (most, high, wide, 1)):
-            centers = np.broadcast_to(centers, shape)
-            logs = np.log(np.broadcast_to(fwhms, shape))
-            for k in range(self.peaks):
-                peak = limit[self.at(k)]
-                peak[1 : 1 + d] = centers[k]
-                peak[1 + d : 1 + 2 * d] = logs[k]
-                # Beyond this the form may have no centre: it is positive for |r| < 1 / (d - 1).
-                peak[1 + 2 * d :] = sign * 0.9 / (d - 1)
-                if self.mixed:
-                    peak[-1] = 0.0 if sign < 0 else 1.0
-        for k in range(self.peaks):
-            least[self.at(k).start] = 0.0
+            rows = limit[self.first :].reshape(self.peaks, self.each)
+            rows[:, 0] = 0.0 if sign < 0 else math.inf
+            rows[:, 1 : 1 + d] = centers
+            rows[:, 1 + d : 1 + 2 * d] = np.log(fwhms)
+            # Beyond this the form may have no centre: it is positive for |r| < 1 / (d - 1).
+            rows[:, 1 + 2 * d :] = sign * 0.9 / (d - 1)
+            if self.mixed:
+                rows[:, -1] = 0.0 if sign < 0 else 1.0
         return least, most
 
     def evaluate(self, params: Floats, points: Floats) -> tuple[Floats, Floats, Floats]:
@@ -141,7 +139,12 @@ class Surface:
         u = columns - params[1 : 1 + d, None]
         u /= widths
         if not self.rotated:
-            return u, u, widths
+            return u, u.copy(), widths
+        if d == 2:
+            # Turned round and scaled, the distances are what a product with the form would add.
+            half_dq = u[::-1] * params[5]
+            half_dq += u
+            return u, half_dq, widths
         form = np.eye(d)
         for k, (i, j) in enumerate(_pairs(d)):
             form[i, j] = form[j, i] = params[1 + 2 * d + k]
@@ -254,6 +257,8 @@ class _Sampled:
     def evaluate(self, params: Floats) -> tuple[Floats, Floats, Floats]:
         rows = self._rows.copy()
         n = self._n
+        if not len(self._held):
+            return *self._surface.write(params, self._columns, rows), rows
         peaks, values = np.zeros((2, rows.shape[1]))
         peaks[:n], values[:n] = self._surface.write(params, self._columns, rows[:, :n])
         values[n:] = params[self._held]

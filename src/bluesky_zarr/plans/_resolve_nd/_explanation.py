@@ -70,17 +70,12 @@ class Explanation:
     def model(self, points: Floats, spots: list[Spot]) -> Floats:
         """What the peaks amount to at points, without any background."""
         total = np.zeros(len(points))
+        if not len(points):
+            return total
         for spot in spots:
-            if spot.fit is None:
-                continue
-            one = Surface(
-                self.axes,
-                1,
-                rotated=spot.fit.surface.rotated,
-                mixed=spot.fit.surface.mixed,
-            )
-            params = np.concatenate([[0.0], spot.fit.params[spot.fit.surface.at(spot.index)]])
-            total += one.curve(params, points)
+            if spot.fit is not None:
+                surface = spot.fit.surface
+                total += surface.one(spot.fit.params[surface.at(spot.index)], points)
         return total
 
     def significance(self, spot: Spot) -> float:

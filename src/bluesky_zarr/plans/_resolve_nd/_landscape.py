@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from bluesky_zarr.peaks._flood import grid_neighbours, prominences
+from bluesky_zarr.peaks._flood import prominences
 from bluesky_zarr.peaks._noise import Noise, median
 from bluesky_zarr.peaks._solve import solved
 
@@ -17,7 +19,7 @@ __all__ = ["Candidate", "Landscape"]
 Floats = npt.NDArray[np.float64]
 
 _LN16 = 4 * math.log(2)
-#: FWHMs that are looked for, in units of the narrowest.
+#: FWHMs that are looked for, in units of the narrowest: each twice the one before.
 _SCALES = (1.0, 2.0, 4.0)
 #: No peak follows the formula better than this: below it, what is left of a fit is no candidate.
 _SHAPE_ERROR = 0.05
@@ -64,15 +66,29 @@ class Landscape:
         self.grid = grid
         self.values = values
         self.known = np.isfinite(values)
-        self.points = np.stack(np.meshgrid(*grid, indexing="ij"), axis=-1).reshape(-1, len(grid))
-        self._basis = np.concatenate([np.ones((1, len(self.points))), self.points.T])
+        self._basis = np.ones((1 + len(grid), values.size))
+        for k, at in enumerate(grid):
+            along = self._basis[1 + k].reshape(values.shape)
+            along *= at.reshape([-1 if axis == k else 1 for axis in range(len(grid))])
+        self.points = self._basis[1:].T
         self.noise = _noise(values[self.known])
+        self._straight = False
+        self._level: Floats | None = None
         self.lattice = tuple(
             np.unique(np.concatenate([ends, at, (at[1:] + at[:-1]) / 2]))
             for at, ends in zip(grid, bounds, strict=True)
         )
-        self._kernels = [
-            [_kernel(lattice, at, scale) for lattice, at in zip(self.lattice, grid, strict=True)]
+        self._kernels = _kernels(self.lattice, grid)
+        self._squares = [[kernel * kernel for kernel in kernels] for kernels in self._kernels]
+        # On each axis, from where to where of the lattice another candidate is too near.
+        self._reach = [
+            [
+                (
+                    lattice.searchsorted(lattice - 0.9 * scale).tolist(),
+                    lattice.searchsorted(lattice + 0.9 * scale, side="right").tolist(),
+                )
+                for lattice in self.lattice
+            ]
             for scale in _SCALES
         ]
 
@@ -89,15 +105,29 @@ class Landscape:
             return 1 / (gain * np.sqrt(np.maximum(values / gain, 0.0) + 0.375))
         return np.full(np.shape(values), 1 / math.sqrt(self.noise.offset))
 
-    def summits(self, least: float) -> list[tuple[int, float]]:
-        """Local maxima of the grid, most prominent first: their index and their prominence.
+    def summits(self, least: float, among: npt.NDArray[np.bool_]) -> list[int]:
+        """Local maxima of the grid, most prominent first: their indices.
 
-        Those whose prominence is less than `least` standard deviations are left out.
+        Those whose prominence is less than `least` standard deviations are left out, and those that
+        are not `among` some points, an array of the shape of the grid.
         """
-        scaled = self.scaled(np.where(self.known, self.values, np.nanmin(self.values))).ravel()
-        found = prominences(scaled, grid_neighbours(self.values.shape))
-        chosen = [(at, rise) for at, (rise, _) in found.items() if rise >= least]
-        return sorted(chosen, key=lambda item: -item[1])
+        scaled = self.scaled(np.where(self.known, self.values, np.nanmin(self.values)))
+        if not among.any():
+            return []
+        # What lies lower does not matter to any of them.
+        above = scaled >= float(scaled[among].min()) - least
+        numbers = np.full([size + 2 for size in scaled.shape], -1)
+        inner = (slice(1, -1),) * scaled.ndim
+        numbers[inner][above] = np.arange(np.count_nonzero(above))
+        flat, places = numbers.ravel(), np.flatnonzero(numbers >= 0)
+        beside = list(itertools.product((-1, 0, 1), repeat=scaled.ndim))
+        steps = np.array(beside).dot(np.array(numbers.strides) // numbers.itemsize)
+        near = flat[places[:, None] + steps[steps != 0]].tolist()
+        found = prominences(scaled[above], [[k for k in row if k >= 0] for row in near])
+        at = np.flatnonzero(above.ravel()).tolist()
+        chosen = among.ravel()
+        rises = [(rise, at[k]) for k, (rise, _) in found.items() if chosen[at[k]]]
+        return [k for rise, k in sorted(rises, key=lambda item: -item[0]) if rise >= least]
 
     def background(self, peaks: Floats) -> Floats:
         """The background at the points of the grid, where `peaks` are known; shape of the grid.
@@ -106,30 +136,39 @@ class Landscape:
         """
         rest = np.where(self.known, self.values - peaks.reshape(self.values.shape), np.nan)
         plane = self._plane(rest.ravel()).reshape(rest.shape)
+        if self._straight:
+            return plane
         expected = np.maximum(plane, 0.0)
         departure = (rest - plane) * self.slope(expected)
         departure[~self.known] = 0.0
         local = _local_median(departure)
         # The median of 25 points of pure noise scatters by a quarter of the noise.
         if 1.4826 * median(np.abs(local).ravel()) < 0.45:
+            # It stays that: the peaks that are known later only leave less to explain.
+            self._straight = True
             return plane
         return plane + local / self.slope(expected)
 
     def _plane(self, rest: Floats) -> Floats:
-        known = np.flatnonzero(np.isfinite(rest))
-        y, basis = rest[known], self._basis[:, known]
-        level: Floats | float = median(y)
-        solution = np.zeros(len(basis))
-        solution[0] = level
-        for _ in range(6):
+        y, basis = rest, self._basis
+        if not self.known.all():
+            known = self.known.ravel()
+            y, basis = rest[known], basis[:, known]
+        level: Floats | float
+        if self._level is None:
+            level, rounds = median(y), 6
+        else:
+            # The last one is near it already.
+            level, rounds = self._level.dot(basis), 2
+        for _ in range(rounds):
             variance = self.noise.variance(np.maximum(level, 0.0))
             away = (y - level) ** 2 / variance
             # Points within 2 standard deviations have the full weight, peaks soon none.
             weight = 4 / np.maximum(away, 4) / variance
             normal = basis * weight
-            solution = solved(normal.dot(basis.T), normal.dot(y))
-            level = solution.dot(basis)
-        return solution.dot(self._basis)
+            self._level = solved(normal.dot(basis.T), normal.dot(y))
+            level = self._level.dot(basis)
+        return self._level.dot(self._basis)
 
     def candidates(
         self,
@@ -165,36 +204,48 @@ class Landscape:
             np.abs(extra[:, k, None] - at).argmin(axis=1) for k, at in enumerate(self.grid)
         )
         more, more_weight = self._standard(extra_values, under[nearest], extra_peaks, usual)
-        found: list[Candidate] = []
-        for kernels, scale in zip(self._kernels, _SCALES, strict=True):
-            signal = _apply(kernels, residual * weight)
-            power = _apply([k * k for k in kernels], weight * weight)
+        signals, powers = residual * weight, weight * weight
+        more_signals, more_powers = more * more_weight, more_weight * more_weight
+        beside = _kernels(self.lattice, extra.T)
+        found: list[tuple[float, int, tuple[int, ...]]] = []
+        maps = []
+        for k, scale in enumerate(_SCALES):
+            signal = _apply(self._kernels[k], signals)
+            power = _apply(self._squares[k], powers)
             if len(extra):
-                factors = [_kernel(at, extra[:, k], scale) for k, at in enumerate(self.lattice)]
-                signal += _combine(factors, more * more_weight)
-                power += _combine([f * f for f in factors], more_weight**2)
-            significance = signal / np.sqrt(np.maximum(power, _FAINT))
-            for index in _maxima(significance, self.lattice, 0.9 * scale, least, most):
-                center = np.array([at[i] for at, i in zip(self.lattice, index, strict=True)])
-                found.append(
-                    Candidate(
-                        center,
-                        float(significance[index]),
-                        float(signal[index] / max(power[index], _FAINT)) / usual,
-                        scale,
-                        _uphill(significance, index),
-                    )
-                )
-        found.sort(key=lambda each: -each.significance + (_WIDER if each.fwhm > 1 else 0.0))
-        centers = np.array([each.center for each in found]).reshape(len(found), len(self.grid))
-        reach = 0.9 * np.array([each.fwhm for each in found])
+                factors = beside[k]
+                signal += _combine(factors, more_signals)
+                power += _combine([f * f for f in factors], more_powers)
+            power = np.maximum(power, _FAINT)
+            significance = signal / np.sqrt(power)
+            maps.append((significance, signal, power))
+            for height, index in _maxima(significance, self._reach[k], least, most):
+                found.append((height - (_WIDER if scale > 1 else 0.0), k, index))
+        found.sort(key=lambda each: -each[0])
+        axes = [at.tolist() for at in self.lattice]
         kept: list[Candidate] = []
-        free = np.ones(len(found), dtype=bool)
-        for k, candidate in enumerate(found):
-            if free[k] and len(kept) < most:
-                kept.append(candidate)
-                apart = np.abs(centers - candidate.center).max(axis=1)
-                free &= apart > np.maximum(reach, reach[k])
+        taken: list[tuple[list[float], float]] = []
+        for _, k, index in found:
+            if len(kept) == most:
+                break
+            center = [at[i] for at, i in zip(axes, index, strict=True)]
+            reach = 0.9 * _SCALES[k]
+            if any(
+                max(abs(a - b) for a, b in zip(center, other, strict=True)) <= max(reach, far)
+                for other, far in taken
+            ):
+                continue
+            taken.append((center, reach))
+            significance, signal, power = maps[k]
+            kept.append(
+                Candidate(
+                    np.array(center),
+                    float(significance[index]),
+                    float(signal[index] / power[index]) / usual,
+                    _SCALES[k],
+                    _uphill(significance, index),
+                )
+            )
         return kept
 
     def _standard(
@@ -222,8 +273,20 @@ def _noise(values: Floats) -> Noise:
     return replace(noise, gain=variance / level, offset=0.0)
 
 
-def _kernel(lattice: Floats, at: Floats, scale: float) -> Floats:
-    return np.exp(-_LN16 * ((lattice[:, None] - at) / scale) ** 2)
+def _kernels(lattice: Sequence[Floats], places: Iterable[Floats]) -> list[list[Floats]]:
+    """Gaussians of each scale around places, at those of the lattice, for each axis."""
+    by_axis = []
+    for at, place in zip(lattice, places, strict=True):
+        away = at[:, None] - place
+        away *= away
+        away *= -_LN16 / _SCALES[-1] ** 2
+        kernels = [np.exp(away)]
+        for _ in _SCALES[1:]:
+            # A Gaussian of half the width is the fourth power: that takes less time.
+            square = kernels[-1] * kernels[-1]
+            kernels.append(square * square)
+        by_axis.append(kernels[::-1])
+    return [list(kernels) for kernels in zip(*by_axis, strict=True)]
 
 
 def _apply(kernels: list[Floats], grid: Floats) -> Floats:
@@ -243,24 +306,24 @@ def _combine(factors: list[Floats], weights: Floats) -> Floats:
 
 
 def _maxima(
-    height: Floats, lattice: tuple[Floats, ...], reach: float, least: float, most: int
-) -> list[tuple[int, ...]]:
-    """The highest places, none within `reach` of a higher one."""
+    height: Floats, reach: list[tuple[list[int], list[int]]], least: float, most: int
+) -> list[tuple[float, tuple[int, ...]]]:
+    """The highest places and their heights, none within `reach` of a higher one."""
     left = height.copy()
-    found: list[tuple[int, ...]] = []
+    flat = left.ravel()
+    found: list[tuple[float, tuple[int, ...]]] = []
     while len(found) < most:
-        at = np.unravel_index(int(left.argmax()), left.shape)
-        if left[at] < least:
+        place = int(flat.argmax())
+        highest = flat.item(place)
+        if highest < least:
             break
-        found.append(tuple(int(i) for i in at))
-        near = tuple(
-            slice(
-                int(np.searchsorted(axis, axis[i] - reach)),
-                int(np.searchsorted(axis, axis[i] + reach, side="right")),
-            )
-            for axis, i in zip(lattice, at, strict=True)
-        )
-        left[near] = -np.inf
+        at = []
+        for size in reversed(left.shape):
+            place, index = divmod(place, size)
+            at.insert(0, index)
+        found.append((highest, tuple(at)))
+        near = zip(at, reach, strict=True)
+        left[tuple(slice(first[i], last[i]) for i, (first, last) in near)] = -math.inf
     return found
 
 

@@ -33,6 +33,8 @@ _MARGIN = 0.4
 #: Significance that makes a candidate worth a second look, at first, later, and if it is wide: then
 #: one point more tells little.
 _LOOK, _LOOK_AGAIN, _LOOK_WIDE = 1.8, 3.0, 3.3
+#: What is nearer than this on all axes is the same place.
+_NEAR = 0.2
 #: So many rounds of second looks, each of which may cost this fraction of the coarse pass.
 _ROUNDS, _LOOKS = 4, 0.08
 #: Prominence on the grid, and height above the background, in standard deviations, of what is
@@ -158,12 +160,11 @@ class _Search:
         land = self.land
         under = np.maximum(land.background(np.zeros(land.values.size)), 0.0)
         rest = land.values - under
-        lift = (land.scaled(land.values) - land.scaled(under)).ravel()
-        for at, _ in land.summits(_SUMMIT)[:_SUMMITS]:
-            if lift[at] >= _LIFT:
-                fwhm = np.maximum(_extent(rest, at) * self.known.step, 1.0)
-                height = float(rest.ravel()[at])
-                self.known.spots.append(Spot(land.points[at].copy(), fwhm, height))
+        lift = land.scaled(land.values) - land.scaled(under)
+        for at in land.summits(_SUMMIT, lift >= _LIFT)[:_SUMMITS]:
+            fwhm = np.maximum(_extent(rest, at) * self.known.step, 1.0)
+            height = float(rest.ravel()[at])
+            self.known.spots.append(Spot(land.points[at].copy(), fwhm, height))
 
     def _candidates(self, least: float) -> list[Candidate]:
         known = self.known
@@ -210,20 +211,26 @@ class _Search:
 
     def _looks(self, candidates: list[Candidate]) -> list[Floats]:
         """One more point at each candidate that is not believed yet."""
-        return [
-            self._beside(candidate)[None]
+        wanted = [
+            candidate
             for candidate in candidates
             if (candidate.fwhm <= 1 or candidate.significance >= _LOOK_WIDE)
             and self._free(candidate)
         ]
+        if not wanted:
+            return []
+        centers = np.array([candidate.center for candidate in wanted])
+        new = far_from(centers, self.taken, np.maximum(self.floor, _NEAR)).tolist()
+        return [
+            (candidate.center if alone else self._beside(candidate))[None]
+            for candidate, alone in zip(wanted, new, strict=True)
+        ]
 
     def _beside(self, candidate: Candidate) -> Floats:
-        """The place itself, or one beside it where it has been measured already."""
+        """A place beside one where it has been measured already."""
         center = candidate.center
-        reach = np.maximum(self.floor, 0.2)
+        reach = np.maximum(self.floor, _NEAR)
         near = self.taken[(np.abs(self.taken - center) < reach).all(axis=1)]
-        if not len(near):
-            return center
         low, high = self.bounds.T
         step = np.where(center - 0.6 < low, 1.0, candidate.toward)
         step = np.where(center + 0.6 > high, -1.0, step)

@@ -22,6 +22,8 @@ _MOST = 200
 _SHARE = 0.45
 #: As long as nobody has looked where a peak is, this part of the significance is enough.
 _UNSURE = 0.6
+#: A height of so many times the significance, in its error, is significant without calculation.
+_PLAINLY = 2.0
 
 
 class Settings(Protocol):
@@ -61,8 +63,10 @@ def _objection(spot: Spot, known: Explanation, settings: Settings) -> str:
     doubtful = counted and (outside + spot.inflation * center_error > 0.4).any()
     if doubtful or (outside > allowed).any():
         return "its centre is not inside of the field"
-    sure = known.significance(spot)
-    if sure < (settings.significance if measured else _UNSURE * settings.significance):
+    least = settings.significance if measured else _UNSURE * settings.significance
+    height, height_error = spot.fitted.height(spot.index)
+    # The error of the height alone, all else being free, is larger than what it is compared with.
+    if height < _PLAINLY * least * height_error and (sure := known.significance(spot)) < least:
         return (
             f"its significance is {sure:.1f} standard deviations, less than the "
             f"{settings.significance:g} asked for"
