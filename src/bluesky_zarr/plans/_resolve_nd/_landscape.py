@@ -114,8 +114,9 @@ class Landscape:
         scaled = self.scaled(np.where(self.known, self.values, np.nanmin(self.values)))
         if not among.any():
             return []
-        # What lies lower does not matter to any of them.
+        # What lies lower does not matter to any of them, but for the lowest.
         above = scaled >= float(scaled[among].min()) - least
+        above.ravel()[scaled.argmin()] = True
         numbers = np.full([size + 2 for size in scaled.shape], -1)
         inner = (slice(1, -1),) * scaled.ndim
         numbers[inner][above] = np.arange(np.count_nonzero(above))
