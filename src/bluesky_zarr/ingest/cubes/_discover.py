@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from bluesky_zarr.ingest.cubes._grid import SpatialGrid
 from bluesky_zarr.ingest.cubes._header_fixes import check_beam, fixed_header, frequency_of
 from bluesky_zarr.ingest.cubes._image import read_header
 from bluesky_zarr.ingest.cubes._names import fixed_name, stokes_in
+from bluesky_zarr.ingest.cubes._plain import Plain
 from bluesky_zarr.ingest.cubes._time import time_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ _FREQUENCY_STEP = 1.0
 @dataclass(frozen=True, slots=True)
 class Source:
     """One file: its path below the input directory, its size, when it was last changed (ns since
-    1970), its time [MJD, UTC], frequency [Hz] and beam (major, minor, position angle) [deg].
+    1970), its time [MJD, UTC], frequency [Hz] and beam (major, minor, position angle) [deg]; and
+    where its pixels are, if they can be read without astropy.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Source:
     time: float
     frequency: float
     beam: tuple[float, float, float]
+    # Follows from the others: no part of what a fingerprint says.
+    plain: Plain | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -270,8 +274,12 @@ class _Look:
                     "convert them on their own, from a directory of their own",
                 )
         # One header and grid is kept, whatever the number of files.
+        source = self.source
+        if source.plain == first.source.plain:
+            source = replace(source, plain=first.source.plain)
         return replace(
             self,
+            source=source,
             grid=first.grid,
             polarizations=first.polarizations,
             units=first.units,
@@ -289,7 +297,8 @@ def _look(path: Path, directory: Path, fixed_dir: Path | None, *, fix: bool) -> 
                 f"it has no corrected copy {str(read)!r}",
                 "run `bluesky-zarr ingest fix-headers`, or leave out --skip-header-fixing",
             )
-    header = read_header(read)
+    stored, offset = read_header(read)
+    header = stored
     with naming(read):
         time = time_of(header, path.name)
         frequency = frequency_of(header, path.name)
@@ -309,7 +318,10 @@ def _look(path: Path, directory: Path, fixed_dir: Path | None, *, fix: bool) -> 
         on_axis = spectral_value(header) or frequency
     found = path.stat()
     name = path.relative_to(directory).as_posix()
-    source = Source(name, found.st_size, found.st_mtime_ns, time, frequency, beam)
+    plain = None
+    if fixed_dir is None:  # else there is a copy to be read, or to be made
+        plain = Plain.of(stored, axes, offset, found.st_size)
+    source = Source(name, found.st_size, found.st_mtime_ns, time, frequency, beam, plain)
     return _Look(path, source, grid, shown, units, on_axis, header)
 
 

@@ -61,8 +61,9 @@ class Image:
         return planes if self.axes.stokes else planes[np.newaxis]
 
 
-def read_header(path: Path) -> Header:
-    """The header of the image in a file, as it stands there; the rest of the file is not read.
+def read_header(path: Path) -> tuple[Header, int]:
+    """The header of the image in a file, as it stands there, and where in the file its pixels
+    begin: 0 where the file is compressed. The rest of the file is not read.
 
     The file's size is compared with the header, where it is not compressed.
 
@@ -84,15 +85,17 @@ def read_header(path: Path) -> Header:
                 with gzip.open(path) as unpacked:
                     header = fits.Header.fromfile(unpacked)
                 if card_value(header, "NAXIS", 0) >= 2:
-                    return header
+                    return header, 0
             with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
                 hdu = _image_hdu(hdus)
                 header = hdu.header.copy()
                 # Of a tile-compressed image, whatever its name, astropy knows the size of its
                 # pixels only.
-                if path.suffix.lower() != ".gz" and not isinstance(hdu, fits.CompImageHDU):
-                    _check_size(hdu, size)
-                return header
+                if path.suffix.lower() == ".gz" or isinstance(hdu, fits.CompImageHDU):
+                    return header, 0
+                at = hdu.fileinfo()
+                _check_size(hdu, size)
+                return header, 0 if at["file"].compression else at["datLoc"]
     except FitsError:
         raise
     except PermissionError as error:

@@ -8,9 +8,8 @@ import functools
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from bluesky_zarr.ingest._fits import FitsError
 from bluesky_zarr.ingest.cubes._discover import Source, fixed_path
 from bluesky_zarr.ingest.cubes._image import Image, read_image, write_fixed
 from bluesky_zarr.ingest.cubes._layout import Block
+from bluesky_zarr.ingest.cubes._plain import read_plain
+from bluesky_zarr.ingest.cubes._tiles import Tiles
 from bluesky_zarr.store._arrays import ArrayWriter, Encoded
 from bluesky_zarr.store._files import fsync_dir, fsync_path
 from bluesky_zarr.store._pool import calls_ahead, in_order
@@ -48,6 +49,7 @@ class Task:
 class Done:
     """What became of a task: the crc32c of each file, and the shards that were written."""
 
+    store: Path
     block: Block
     checksums: dict[Place, int]
     nbytes: int
@@ -58,97 +60,173 @@ Results = Callable[[Iterator[Task]], Generator[Done, None, None]]
 """Does tasks, and gives back each one that is on disk."""
 
 
-def convert_block(task: Task) -> Done:
-    """Write the shards of a block, image by image: while one is encoded and written the next one is
-    read, and no other. A shard appears whole or not at all.
+def convert_blocks(tasks: Iterable[Task]) -> Generator[Done, None, None]:
+    """Write the shards of blocks of one cube, image by image and in order: while one is encoded and
+    written the next one is read, and no other. A shard appears whole or not at all.
 
     Raises
     ------
     FitsError
-        An image cannot be used, or was changed since its header was read.
+        An image cannot be used, or was changed since its header was read. Blocks before it are
+        done.
     OSError
         The disk does not take it.
     """
-    array = ArrayWriter(task.store, "SKY")
-    assert array.shards is not None
-    per_shard = tuple(s // c for s, c in zip(array.shards, array.chunks, strict=True))
-    checksums: dict[Place, int] = {}
-    order: deque[tuple[int, ...]] = deque()
+    tasks = iter(tasks)
+    first = next(tasks, None)
+    if first is None:
+        return
+    array = ArrayWriter(first.store, "SKY")
+    room: list[Tiles] = []
+    order: deque[tuple[_Filled, tuple[int, ...], bool]] = deque()
 
     def calls() -> Iterator[Callable[[], Encoded]]:
-        for place, source, image in _images(task):
-            checksums[place] = image.crc32c
-            planes = image.planes
-            if planes.shape != array.shape[2:]:
-                raise FitsError(
-                    task.directory / source.name,
-                    f"it has {planes.shape} pixels, its header said {array.shape[2:]}",
-                    "begin again when nobody writes it any more",
-                )
-            for chunk, values in _tiles(planes, array.chunks[3:]):
-                order.append((*place, *chunk))
+        for following in _read_ahead(itertools.chain([first], tasks), array, room):
+            try:
+                image = following.result()
+            except Exception as error:
+                # It comes after all that is good before it.
+                yield functools.partial(_fail, error)
+                return
+            chunks = list(image.tiles)
+            for number, (chunk, values) in enumerate(chunks, 1):
+                order.append((image, chunk, number == len(chunks)))
                 yield functools.partial(array.encoded, values[np.newaxis, np.newaxis, np.newaxis])
 
     chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
-    ahead = calls_ahead(chunk_bytes, _AHEAD_BYTES)
     shards: dict[tuple[int, ...], WholeShard] = {}
-    with ExitStack() as stack:
-        for encoded in in_order(calls(), ahead=ahead):
-            chunk = order.popleft()
-            at = tuple(c // n for c, n in zip(chunk, per_shard, strict=True))
-            if at not in shards:
-                shards[at] = stack.enter_context(array.shard(at))
-            region = tuple(
-                slice(c * n, (c + 1) * n) for c, n in zip(chunk, array.chunks, strict=True)
-            )
-            shards[at].append(array.number(region), encoded)
+    checksums: dict[Place, int] = {}
+    try:
+        for encoded in in_order(calls(), ahead=calls_ahead(chunk_bytes, _AHEAD_BYTES)):
+            image, chunk, is_whole = order.popleft()
+            _append(array, shards, (*image.place, *chunk), encoded)
+            if not is_whole:
+                continue
+            room.append(image.tiles)
+            checksums[image.place] = image.checksum
+            if image.is_last:
+                for shard in shards.values():
+                    shard.commit()
+                yield _done(image.task, checksums, shards)
+                shards, checksums = {}, {}
+    except BaseException:
+        for shard in shards.values():
+            shard.discard()
+        raise
+
+
+def _append(
+    array: ArrayWriter,
+    shards: dict[tuple[int, ...], WholeShard],
+    chunk: tuple[int, ...],
+    encoded: Encoded,
+) -> None:
+    """Append a chunk to its shard, which is begun with its first one."""
+    assert array.shards is not None
+    start = tuple(c * n for c, n in zip(chunk, array.chunks, strict=True))
+    at = tuple(s // n for s, n in zip(start, array.shards, strict=True))
+    if at not in shards:
+        shards[at] = array.shard(at)
+    region = tuple(slice(s, s + n) for s, n in zip(start, array.chunks, strict=True))
+    shards[at].append(array.number(region), encoded)
+
+
+def _done(
+    task: Task, checksums: dict[Place, int], shards: dict[tuple[int, ...], WholeShard]
+) -> Done:
     nbytes = sum(source.nbytes for source in task.sources.values())
-    return Done(task.block, checksums, nbytes, tuple(shard.path for shard in shards.values()))
+    paths = tuple(shard.path for shard in shards.values())
+    return Done(task.store, task.block, checksums, nbytes, paths)
+
+
+def _fail(error: Exception) -> Encoded:
+    raise error
 
 
 def convert_durably(task: Task) -> Done:
-    """As `convert_block`, and its shards are on disk then: what a worker of a cluster does."""
-    done = convert_block(task)
-    make_durable(task.store, done)
+    """Convert one block, whose shards are on disk then: what a worker of a cluster does."""
+    (done,) = convert_blocks([task])
+    make_durable(done)
     return done
 
 
-def make_durable(store: Path, done: Done) -> None:
+def make_durable(done: Done) -> None:
     """Wait until shards and their names are on disk, so that their time step may count as done."""
     directories: set[Path] = set()
     for path in done.shards:
         fsync_path(path)
-        directories.update(itertools.takewhile(lambda parent: parent != store, path.parents))
+        directories.update(itertools.takewhile(lambda parent: parent != done.store, path.parents))
     for directory in sorted(directories, reverse=True):
         fsync_dir(directory)
 
 
-def _images(task: Task) -> Iterator[tuple[Place, Source, Image]]:
-    ordered = sorted(task.sources.items())
+@dataclass(frozen=True)
+class _Filled:
+    """An image that was read, whether it is the last one of its task, and the crc32c of its
+    file.
+    """
+
+    task: Task
+    place: Place
+    is_last: bool
+    tiles: Tiles
+    checksum: int
+
+
+def _read_ahead(
+    tasks: Iterable[Task], array: ArrayWriter, room: list[Tiles]
+) -> Iterator[Future[_Filled]]:
+    """The images of tasks, of which one is being read while the one before is made use of."""
     with ThreadPoolExecutor(1, "ingest-read") as reader:
-        following = reader.submit(_read, task, ordered[0][1])
-        for number, (place, source) in enumerate(ordered, 1):
-            image = following.result()
-            if number < len(ordered):
-                following = reader.submit(_read, task, ordered[number][1])
-            yield place, source, image
+        waiting: deque[Future[_Filled]] = deque()
+        for task in tasks:
+            last = max(task.sources)
+            for place in sorted(task.sources):
+                waiting.append(reader.submit(_fill, task, place, place == last, array, room))
+                if len(waiting) > 1:
+                    yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
 
 
-def _read(task: Task, source: Source) -> Image:
+def _fill(
+    task: Task, place: Place, is_last: bool, array: ArrayWriter, room: list[Tiles]
+) -> _Filled:
+    # New memory takes longer to touch than to fill: what is free is used again.
+    tiles = room.pop() if room else Tiles(array.shape[2:], array.chunks[3:])
+    return _Filled(task, place, is_last, tiles, _read(task, task.sources[place], tiles))
+
+
+def _read(task: Task, source: Source, tiles: Tiles) -> int:
+    """Fill in an image; returns the crc32c of its file."""
     path = task.directory / source.name
     try:
         found = path.stat()
+        if (found.st_size, found.st_mtime_ns) != (source.nbytes, source.mtime_ns):
+            raise FitsError(
+                path,
+                f"it was changed since its header was read: {source.nbytes} bytes then, "
+                f"{found.st_size} now",
+                "begin again with --rebuild, when nobody writes it any more",
+            )
+        if source.plain is not None:
+            return read_plain(path, source.plain, source.nbytes, tiles)
     except OSError as error:
         raise FitsError(
             path, f"it cannot be read ({error.strerror})", "put it back, and go on with --resume"
         ) from error
-    if (found.st_size, found.st_mtime_ns) != (source.nbytes, source.mtime_ns):
+    image = _image(task, path)
+    if image.planes.shape != tiles.shape:
         raise FitsError(
             path,
-            f"it was changed since its header was read: {source.nbytes} bytes then, "
-            f"{found.st_size} now",
-            "begin again with --rebuild, when nobody writes it any more",
+            f"it has {image.planes.shape} pixels, its header said {tiles.shape}",
+            "begin again when nobody writes it any more",
         )
+    tiles.fill(image.planes)
+    return image.crc32c
+
+
+def _image(task: Task, path: Path) -> Image:
     if task.fixed_dir is None:
         return read_image(path, fix=task.fix)
     copy = fixed_path(path, task.directory, task.fixed_dir)
@@ -159,16 +237,3 @@ def _read(task: Task, source: Source) -> Image:
         return image
     # Its own checksum, not that of the copy: that file is the source.
     return read_image(copy, fix=False, source=path)
-
-
-def _tiles(
-    planes: np.ndarray, tile: tuple[int, ...]
-) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """The chunks of an image in C order: (polarization, l, m) of the grid, and the values."""
-    (n_l, n_m), (tile_l, tile_m) = planes.shape[1:], tile
-    for p, plane in enumerate(planes):
-        for i, j in np.ndindex(-(-n_l // tile_l), -(-n_m // tile_m)):
-            yield (
-                (p, i, j),
-                plane[i * tile_l : (i + 1) * tile_l, j * tile_m : (j + 1) * tile_m],
-            )
