@@ -55,8 +55,10 @@ class WorkerPool:
     """
 
     def __init__(self, workers: int) -> None:
-        # Guards the lanes, of which `_waiting` are those with jobs.
-        self._turn = threading.Condition()
+        # Guards the lanes, of which `_waiting` are those with jobs. Always entered as the bare
+        # lock, for the reason that `FrameQueue` has.
+        self._lock = threading.Lock()
+        self._turn = threading.Condition(self._lock)
         self._waiting: list[Lane] = []
         self._served = 0
         self._ended = False
@@ -73,23 +75,24 @@ class WorkerPool:
 
     def put(self, lane: Lane, job: Job) -> None:
         """Queue a job of a lane."""
-        with self._turn:
-            if not lane.jobs:
+        with self._lock:
+            # The job first: Ctrl-C after any line must not leave a lane that waits without one.
+            lane.jobs.append(job)
+            if lane not in self._waiting:
                 lane.served = max(lane.served, self._served)
                 self._waiting.append(lane)
-            lane.jobs.append(job)
             self._turn.notify()
 
     def finish(self) -> None:
         """Run what is queued, then end the threads."""
-        with self._turn:
+        with self._lock:
             self._ended = True
             self._turn.notify_all()
         for thread in self._threads:
             thread.join()
 
     def _next(self) -> Job | None:
-        with self._turn:
+        with self._lock:
             while not self._waiting:
                 if self._ended:
                     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 import threading
 from collections.abc import Callable
@@ -36,39 +37,60 @@ class FrameQueue:
         self._room = min(QUEUE_BYTES, busy if always_copied else max(QUEUE_BYTES // 4, busy))
         self._lane = shared_pool().lane(self._block_bytes)
         self.number = 0
-        # Guards all below; writers wait on it for room, `wait` for the end.
-        self._turn = threading.Condition()
-        self._in_flight = 0
-        self._pending = 0
+        # Guards all below; writers wait for room, `wait` for the end. Always entered as the bare
+        # lock: Ctrl-C in the `__enter__` of a Condition would leave it locked for ever.
+        self._lock = threading.Lock()
+        self._turn = threading.Condition(self._lock)
+        # Numbers of those that entered, and whether a worker has begun with them.
+        self._under_way: dict[int, bool] = {}
         self._spare: list[np.ndarray] = []
 
     def enter(self, check: Callable[[], None]) -> int:
         """Wait for room; the number of this write. `check` raises where no more are taken."""
-        with self._turn:
-            while self._in_flight and self._in_flight + self._block_bytes > self._room:
-                self._turn.wait()
-            # It may have failed or been closed while this frame waited.
-            check()
-            self.number = number = self.number + 1
-            self._in_flight += self._block_bytes
-            self._pending += 1
-        return number
+        number = 0
+        under_way = self._under_way
+        try:
+            with self._lock:
+                while under_way and (len(under_way) + 1) * self._block_bytes > self._room:
+                    self._turn.wait()
+                # It may have failed or been closed while this frame waited.
+                check()
+                number = self.number + 1
+                under_way[number] = False
+                self.number = number
+            return number
+        except BaseException:  # Ctrl-C, perhaps after it was entered
+            self.leave(number)
+            raise
 
-    def leave(self) -> None:
-        """What entered is done with."""
-        with self._turn:
-            self._in_flight -= self._block_bytes
-            self._pending -= 1
+    def leave(self, number: int) -> None:
+        """The write of this number is done with; says nothing new the second time."""
+        with self._lock:
+            self._under_way.pop(number, None)
             self._turn.notify_all()
 
-    def submit(self, job: Job) -> None:
-        """Let a worker do it; it has to `leave`."""
-        self._lane.submit(job)
+    def submit(self, number: int, job: Job) -> None:
+        """Let a worker do what entered under this number; it has to `leave`."""
+        self._lane.submit(functools.partial(self._begin, number, job))
+
+    def withdraw(self, number: int) -> None:
+        """Leave, unless a worker has begun with it: then that one does."""
+        with self._lock:
+            if not self._under_way.get(number, True):
+                del self._under_way[number]
+                self._turn.notify_all()
+
+    def _begin(self, number: int, job: Job) -> None:
+        with self._lock:
+            if number not in self._under_way:
+                return
+            self._under_way[number] = True
+        job()
 
     def wait(self) -> None:
         """Wait until all that entered has left."""
-        with self._turn:
-            while self._pending:
+        with self._lock:
+            while self._under_way:
                 self._turn.wait()
 
     # ------------------------------------------------------------------ buffers

@@ -227,19 +227,21 @@ class FrameSink:
                 growth.make_room(flat)
         if time is None:
             time = _time.time()
-        number = self._queue.enter(self._check_open)
         fits = array.flags.c_contiguous and array.dtype == self._stored_dtype
+        number = 0
         if self._inline:
-            self._store(
-                array if fits else np.ascontiguousarray(array, self._stored_dtype),
-                None,
-                flat,
-                number,
-                time,
-            )
+            if not fits:
+                array = np.ascontiguousarray(array, self._stored_dtype)
+            try:
+                number = self._queue.enter(self._check_open)
+                self._store(array, None, flat, number, time)
+            except BaseException:  # Ctrl-C anywhere
+                self._queue.leave(number)
+                raise
             self._failure.check()
             return number
         try:
+            number = self._queue.enter(self._check_open)
             buffer = None
             if copy or not fits:
                 buffer = self._queue.buffer()
@@ -247,9 +249,9 @@ class FrameSink:
             job = functools.partial(
                 self._store, array if buffer is None else buffer, buffer, flat, number, time
             )
-            self._queue.submit(job)
+            self._queue.submit(number, job)
         except BaseException:
-            self._queue.leave()
+            self._queue.withdraw(number)
             raise
         return number
 
@@ -425,19 +427,24 @@ class FrameSink:
         if growth is not None and block.last >= growth.room:
             with self._failure:
                 growth.make_room(block.last)
-        number = self._queue.enter(self._check_open)
-        arguments = (block.array, block.array, block.chunk, number, _time.time())
-        grouped = {"slots": block.slots, "ranges": block.ranges}
-        if not self._inline:
-            self._queue.submit(functools.partial(self._store, *arguments, **grouped))
-            return
-        self._store_now(*arguments, **grouped)
-        if self.notify is None:
-            self._queue.leave()
-        else:
-            # Not from here: the turn of the open block is held, and whoever is notified may have
-            # a lock of its own that somebody holds who is writing.
-            self._queue.submit(self._tell)
+        number = 0
+        try:
+            number = self._queue.enter(self._check_open)
+            arguments = (block.array, block.array, block.chunk, number, _time.time())
+            grouped = {"slots": block.slots, "ranges": block.ranges}
+            if not self._inline:
+                self._queue.submit(number, functools.partial(self._store, *arguments, **grouped))
+                return
+            self._store_now(*arguments, **grouped)
+            if self.notify is None:
+                self._queue.leave(number)
+            else:
+                # Not from here: the turn of the open block is held, and whoever is notified may
+                # have a lock of its own that somebody holds who is writing.
+                self._queue.submit(number, functools.partial(self._tell, number))
+        except BaseException:
+            self._queue.withdraw(number)
+            raise
         self._failure.check()
 
     def _load_block(self, *arguments: int) -> tuple[np.ndarray, Slots] | None:
@@ -446,9 +453,17 @@ class FrameSink:
         with self._failure:
             return self._files.load(*arguments)
 
-    def _store(self, *arguments: Any, **grouped: Any) -> None:
-        self._store_now(*arguments, **grouped)
-        self._tell()
+    def _store(
+        self,
+        frame: np.ndarray,
+        buffer: np.ndarray | None,
+        flat: int,
+        number: int,
+        time: float,
+        **grouped: Any,
+    ) -> None:
+        self._store_now(frame, buffer, flat, number, time, **grouped)
+        self._tell(number)
 
     def _store_now(
         self,
@@ -462,6 +477,8 @@ class FrameSink:
         try:
             self._files.store(frame, flat, number, time, **grouped)
             self._files.progress.flush_if_due()
+        except KeyboardInterrupt:  # none of the disk's: the next frame is as welcome
+            raise
         except BaseException as error:
             self._failure.keep(error)
         if buffer is not None:
@@ -469,13 +486,13 @@ class FrameSink:
         if self._flusher is not None:
             self._flusher.stored(self.completed)
 
-    def _tell(self) -> None:
+    def _tell(self, number: int) -> None:
         if self.notify is not None:
             try:
                 self.notify(self.completed)
             except Exception:
                 _logger.exception("the notify callback of the sink of %r failed", self.key)
-        self._queue.leave()
+        self._queue.leave(number)
 
     # ------------------------------------------------------------------ errors
 
