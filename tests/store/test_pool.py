@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -82,3 +84,21 @@ def test_a_job_that_fails_is_logged_and_the_next_one_is_done(
     lane.submit(done.set)
     assert done.wait(10)
     assert "a job of the frame writers failed" in caplog.text
+
+
+def test_a_child_forked_at_a_bad_moment_has_a_pool_of_its_own_and_ends() -> None:
+    program = (
+        "import os, sys\n"
+        "from bluesky_zarr.store import _pool\n"
+        "parents = _pool.shared_pool()\n"
+        "with _pool._pool_lock, parents._lock:\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        print(list(_pool.in_order([lambda: 42])), flush=True)\n"
+        "        sys.exit(0)\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert done.stdout == "[42]\n"

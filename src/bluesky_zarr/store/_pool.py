@@ -17,7 +17,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
-from functools import cache
 from typing import TypeVar
 
 _logger = logging.getLogger(__name__)
@@ -184,18 +183,30 @@ def worker_count() -> int:
     return os.cpu_count() or 1
 
 
-@cache
-def _pool_of(pid: int) -> WorkerPool:
-    pool = WorkerPool(worker_count())
-    # Daemon threads are cut off when the interpreter ends; what was handed over is still written.
-    atexit.register(pool.finish)
-    return pool
-
-
 _pool_lock = threading.Lock()
+_pool: WorkerPool | None = None
 
 
 def shared_pool() -> WorkerPool:
     """The pool of this process, made when it is first asked for."""
+    global _pool
     with _pool_lock:
-        return _pool_of(os.getpid())
+        if _pool is None:
+            _pool = WorkerPool(worker_count())
+            # Daemon threads are cut off when the interpreter ends; what was handed over is still
+            # written.
+            atexit.register(_pool.finish)
+        return _pool
+
+
+def _begin_anew_in_child() -> None:
+    """A fork has no threads but one: its parent's pool would never do anything, and its parent's
+    locks, held at that moment, would never be let go.
+    """
+    global _pool, _pool_lock
+    if _pool is not None:
+        atexit.unregister(_pool.finish)
+    _pool, _pool_lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_begin_anew_in_child)
