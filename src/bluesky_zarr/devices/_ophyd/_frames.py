@@ -231,6 +231,10 @@ class FrameDataLogic(DetectorDataLogic):
         """Get ready for the frames that the next start of the acquisition brings."""
         exposure = self._intake.exposure
         self._counter.raise_error()
+        for late in self._progress.late:
+            if not late.closed:
+                await asyncio.to_thread(late.sink.drain)
+            self._progress.drained(late)
         binding = await self.bind(exposure.placement)
         if binding.info.run_uid and not exposure.told:
             raise RuntimeError(

@@ -27,6 +27,8 @@ class Progress:
         self._ready: deque[tuple[Binding, int]] = deque()
         # Cells of frames that became readable before the ones ahead of them.
         self._done: dict[Binding, set[int]] = {}
+        # Where frames are on their way that were forgotten.
+        self._late: set[Binding] = set()
 
     @property
     def readable(self) -> int:
@@ -94,10 +96,26 @@ class Progress:
         """
         with self._lock:
             changed = bool(self._ready)
+            self._late.update(binding for binding, _ in self._waiting)
             self._waiting.clear()
             self._ready.clear()
             self._done.clear()
             return changed
+
+    @property
+    def late(self) -> list[Binding]:
+        """Arrays that forgotten frames are on their way to: not to be counted as those that come
+        next, which may be for the same cells. Drain these before more frames come.
+        """
+        with self._lock:
+            return list(self._late)
+
+    def drained(self, binding: Binding) -> None:
+        """All frames of a late array can be read."""
+        with self._lock:
+            binding.sink.collect()
+            self._done.pop(binding, None)
+            self._late.discard(binding)
 
     def take(self, frames: int) -> tuple[Binding, Sequence[int]] | None:
         """The cells of the frames up to the `frames`-th that one document can announce."""
