@@ -440,6 +440,28 @@ def test_a_line_of_the_journal_that_nobody_can_make_sense_of_is_passed_over(tmp_
     assert recover(store)
 
 
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [
+        ("flown", {"first": 0, "last": 10**12}),
+        ("flown", {"first": 10**12, "last": 0}),
+        ("row", {"index": 10**12, "data": {}}),
+        ("row", {"index": 1, "data": {}, "seq_num": 2**80}),
+    ],
+)
+def test_a_number_that_no_run_comes_to_is_passed_over_and_takes_no_memory(tmp_path, kind, numbers):
+    store = ZarrWriter(tmp_path / "scan.zarr").path
+    died(store)
+    with Journal(store) as journal:
+        table = StreamTable(store, "primary", ScanGeometry.events(), journal)
+        table.put(0, seq_num=1, time=1.0, data={})
+        table.close()
+        journal.append(kind, {"stream": "primary", "seq_num": 2, "time": 2.0, **numbers})
+    assert recover(store)
+    assert zarr.open_array(store / "primary/seq_num", mode="r")[:1].tolist() == [1]
+    assert zarr.open_array(store / "primary/seq_num", mode="r").shape[0] <= 2
+
+
 def test_an_array_whose_document_makes_no_sense_is_not_left_out_by_publication(tmp_path):
     store = crashed(tmp_path / "scan.zarr")
     document = read_document(store / "primary/cam")

@@ -47,7 +47,7 @@ def fold(store_path: Path) -> None:
         merges |= kind == "merge"
         try:
             _fold_entry(store_path, tables, kind, payload)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
             if kind not in passed_over:
                 logger.warning(
                     "the journal of %s: a %r cannot be stored: %s", store_path, kind, error

@@ -40,6 +40,11 @@ logger = logging.getLogger("bluesky_zarr.store")
 FLUSH_INTERVAL = 1.0
 """Seconds between two writings of what has changed."""
 
+_MAX_ROWS = 2**27
+"""More events than a run has: a higher number comes from a damaged journal, and is not to be
+allocated.
+"""
+
 
 class StreamTable:
     """Everything small of one stream, as arrays in the group `<store>/<stream>`.
@@ -349,14 +354,14 @@ class StreamTable:
 
     def set_flown(self, indices: range, seq_num: int, time: float) -> None:
         """Put what `put_flown` writes into memory only."""
+        for end in (indices[0], indices[-1]):
+            self._cell(end)
         if self._columns:  # readings of events that were there before are missing now
             for number, index in enumerate(indices, seq_num):
                 self.set_row(index, number, time, {})
             return
-        for end in (indices[0], indices[-1]):
-            self._cell(end)
         shape = (max(indices) + 1,) if self.geometry.growing else self.geometry.shape
-        cells = np.unravel_index(np.array(indices), shape)
+        cells = np.unravel_index(np.arange(indices.start, indices.stop, indices.step), shape)
         self._arrays["seq_num"].set_line(cells, np.arange(seq_num, seq_num + len(indices)))
         self._arrays["time"].set_line(cells, np.full(len(indices), time))
 
@@ -401,6 +406,11 @@ class StreamTable:
                 raise IndexError(
                     f"there is no row {index} in the stream {self.stream!r}: rows count from 0, "
                     "give 0 or more"
+                )
+            if index >= _MAX_ROWS:
+                raise IndexError(
+                    f"there is no row {index} in the stream {self.stream!r}: no run has more than "
+                    f"{_MAX_ROWS} events; give a lower number"
                 )
             return (index,)
         if not 0 <= index < self.geometry.size:
