@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
 import pytest
 from bluesky.run_engine import RunEngine
 from ophyd_async.core import init_devices
@@ -15,8 +17,8 @@ from typer.testing import CliRunner
 from bluesky_zarr import Storage
 from bluesky_zarr.catalog import TiledServer, compare
 from bluesky_zarr.cli import app
-from bluesky_zarr.plans import nested_scan
-from bluesky_zarr.store import recover, relayout
+from bluesky_zarr.plans import nested_scan, place
+from bluesky_zarr.store import recover, relayout, validate
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._metadata import nodes, read_document, write_document
 from tests.fakes import PositionCamera, instant_motor
@@ -80,6 +82,30 @@ def test_a_store_that_was_laid_out_anew_lacks_no_more_than_its_source(
         f"primary/cam: index (1, 2): {lost}",
         f"primary/cam: index (2, 0): {lost}",
     ]
+
+
+def test_points_that_a_plan_left_out_of_a_stream_in_order_of_events_are_not_missed(
+    RE: RunEngine, server: TiledServer, stores: Path, tmp_path: Path
+) -> None:
+    storage = Storage(f"file://{stores / tmp_path.name}")
+    with init_devices():
+        cam = PositionCamera(name="cam")
+    storage.attach(RE)
+    storage.inject(cam)
+    RE.subscribe(server.writer())
+
+    @bpp.stage_decorator([cam])
+    @bpp.run_decorator()
+    def darks() -> Any:
+        for index in (1, 4):
+            yield from place("dark", index)
+            yield from bps.trigger_and_read([cam], name="dark")
+
+    RE(darks())
+    report = validate(storage.last_path)
+    compare(report, server.client())
+    assert said(report) == []
+    assert "dark/cam: 2 frames were announced by the catalog" in report.notes
 
 
 def test_the_command_names_it_and_exits_with_1(

@@ -85,6 +85,17 @@ def test_a_device_name_that_leaves_the_store(lab: SimpleNamespace, name: str) ->
     assert not outside
 
 
+@pytest.mark.parametrize("name", ["det.cam", "det/cam"])
+def test_a_device_name_that_documents_refuse_is_refused_before_the_first_frame(
+    lab: SimpleNamespace, name: str
+) -> None:
+    lab.cam.set_name(name)
+    with pytest.raises((ValueError, FailedStatus)) as raised:
+        lab.RE(bp.count([lab.cam]))
+    assert "device.set_name('det_cam')" in reason(raised.value)
+    assert lab.cam.taken == []
+
+
 def test_a_wrong_dtype_is_not_wrapped(lab: SimpleNamespace) -> None:
     lab.cam.wrong = np.full((3, 4), 70000.5)
     with pytest.raises(Exception, match="uint32 expected, got float64"):

@@ -42,8 +42,8 @@ def compare(report: Report, catalog: Any) -> None:
     """Add to a report what a Tiled catalog says was announced, and the report's store lacks.
 
     After a power cut that is what nobody but the documents knows of. Frames of a step scan are
-    named by the column ``scan_index`` of its events, those in order of events by their number; of a
-    flown grid the catalog does not keep which of its frames were announced.
+    named by the column ``scan_index`` of its events, those flown in order of events by their
+    number; of a flown grid the catalog does not keep which of its frames were announced.
 
     Parameters
     ----------
@@ -100,11 +100,11 @@ def _announced(stream: Any) -> dict[str, tuple[list[int] | None, tuple[int, ...]
             if ours is None:
                 continue
             shape = tuple(client.shape[: len(ours["scan_dims"])])
-            if ours["scan_dims"] == ["event"]:
-                found[name] = list(range(shape[0])), shape
-                continue
             if rows is None and "scan_index" in stream:
                 values = stream.read(variables=["scan_index"])["scan_index"].to_numpy()
                 rows = sorted({int(n) for n in values if 0 <= n < np.prod(shape)})
-            found[name] = rows, shape
+            if rows is None and ours["scan_dims"] == ["event"]:  # flown: one after the other
+                found[name] = list(range(shape[0])), shape
+            else:
+                found[name] = rows, shape
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -159,7 +160,16 @@ class RunRecorder:
         )
 
     def check_name(self, stream: str, name: str) -> None:
-        """Raise ValueError for a device whose name the stream keeps for something else."""
+        """Raise ValueError for a device whose name the stream keeps for something else, or that no
+        descriptor can have.
+        """
+        if set(name) & set("./"):
+            # Documents refuse it as well, but after the first point, and in a page of schema.
+            raise ValueError(
+                f"A device called {name!r} cannot be described in bluesky's documents: its name "
+                "has a '.' or '/' in it. Rename it: "
+                f"device.set_name({re.sub('[./]+', '_', name)!r})."
+            )
         taken = {*RESERVED, *self.places(stream).kept_names, *self._motors, Cursor.name}
         if name in taken or name.endswith("_written"):
             raise ValueError(
