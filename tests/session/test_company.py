@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,7 @@ from scanspec.specs import Linspace
 import bluesky_zarr as bz
 from bluesky_zarr import Storage
 from bluesky_zarr.plans import nested_scan, place
-from bluesky_zarr.store import recover
+from bluesky_zarr.store import recover, validate
 from tests.fakes import PositionCamera, code_of, frame_of
 from tests.session.test_pauses import run_through
 
@@ -482,3 +483,37 @@ def test_two_engines_do_not_share_a_storage_at_once(lab: SimpleNamespace) -> Non
 def test_numbers_beyond_reason_are_not_prepared_for(lab: SimpleNamespace) -> None:
     lab.RE(bp.scan([lab.cam], lab.a, 0, 2, 3), num_points=10**12)
     assert primary(lab)["cam"].shape == (3, 3, 4)
+
+
+def test_two_sessions_that_choose_one_name_at_once_write_two_stores(
+    lab: SimpleNamespace, tmp_path: Any
+) -> None:
+    mine, other = (Storage(f"file://{tmp_path}/shared", naming="{plan_name}") for _ in range(2))
+    mine.attach(lab.RE)
+    mine.inject(lab.cam)
+    engine = RunEngine(context_managers=[])  # signals are for the main thread
+    other.attach(engine)
+
+    def point() -> Any:
+        yield Msg("open_run", plan_name="map")
+        yield Msg("create", name="primary")
+        yield Msg("save")
+        yield Msg("close_run")
+
+    @bpp.stage_decorator([lab.cam])
+    def plan() -> Any:
+        yield from bps.open_run({"plan_name": "map"})
+        # The name is chosen, and nothing is there yet: now the other one begins, and ends.
+        session = threading.Thread(target=engine, args=(point(),))
+        session.start()
+        session.join(20)
+        yield from bps.trigger_and_read([lab.cam])
+        yield from bps.close_run()
+
+    lab.RE(plan())
+    assert other.last_path.name == "map.zarr"
+    assert mine.last_path.name == "map~2.zarr"
+    for storage in (mine, other):
+        assert validate(storage.last_path, deep=True)
+        assert bz.open(storage.last_path).attrs["status"] == "complete"
+    engine.loop.call_soon_threadsafe(engine.loop.stop)

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,9 @@ class RunRecorder:
         The session's configuration.
     start
         The run's start document.
-    path
-        Where the store will be; nothing is there yet.
+    new_path
+        Gives a path for the store at which nothing is yet; asked again where another process made
+        something there meanwhile.
     devices
         The session's devices, closed when the run stops.
     """
@@ -61,13 +63,14 @@ class RunRecorder:
         self,
         config: StorageConfig,
         start: Mapping[str, Any],
-        path: Path,
+        new_path: Callable[[], Path],
         devices: Iterable[WritableDevice],
     ) -> None:
         self.config = config
         self.start = start
         self.run_uid: str = start["uid"]
-        self.path = path
+        self.path = new_path()
+        self._new_path = new_path
         self.stopped_by_user = False
         self._devices = devices
         motors = start.get("motors")
@@ -190,15 +193,33 @@ class RunRecorder:
                 "plan_name": str(self.start.get("plan_name", "")),
                 "scan_id": self.start.get("scan_id"),
             }
-            ZarrWriter(
-                store_uri(self.path),
-                codec=self.config.codec,
-                layout=self.config.layout,
-                attributes=attributes,
-            )
-            self._journal = Journal(self.path)
+            journal = self._claim()
+            try:
+                ZarrWriter(
+                    store_uri(self.path),
+                    codec=self.config.codec,
+                    layout=self.config.layout,
+                    attributes=attributes,
+                )
+            except BaseException:
+                with suppress(OSError):  # nothing is in it, and nothing belongs to it
+                    journal.path.unlink()
+                    journal.close()
+                raise
+            self._journal = journal
             self._journal.append("run", dict(self.start))
         return self._journal
+
+    def _claim(self) -> Journal:
+        """Make the journal, and with it the name of the store this run's: others may have chosen
+        the same name since.
+        """
+        while True:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                return Journal(self.path, new=True)
+            except FileExistsError:
+                self.path = self._new_path()
 
     # -- documents ---------------------------------------------------------------------------
 

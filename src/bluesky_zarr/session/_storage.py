@@ -299,7 +299,7 @@ class Storage:
         match name:
             case "start":
                 self._open[doc["uid"]] = RunRecorder(
-                    self.config, doc, self._new_path(doc), self._devices
+                    self.config, doc, lambda: self._new_path(doc), self._devices
                 )
             case "descriptor":
                 recorder = self._open[doc["run_start"]]

@@ -49,8 +49,18 @@ class Journal:
     An entry is one `write`, some tens of microseconds, and survives the death of the process from
     then on; `sync` makes it survive a power cut. May be used from several threads.
 
+    Parameters
+    ----------
+    store_path
+        The store, which need not be there.
+    new
+        Only make a journal, which claims the name of the store: of several processes that try at
+        once, one does it.
+
     Raises
     ------
+    FileExistsError
+        There is a journal, and a new one was asked for.
     OSError
         The file cannot be made or has no room.
 
@@ -64,10 +74,11 @@ class Journal:
     [('row', {'index': 0, 'data': {'x': 0.5}})]
     """
 
-    def __init__(self, store_path: Path) -> None:
+    def __init__(self, store_path: Path, *, new: bool = False) -> None:
         self.path = self.path_of(store_path)
         self._lock = threading.Lock()
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (os.O_EXCL if new else 0)
+        self._fd = os.open(self.path, flags, 0o666)
         # A line that a crash or a full disk tore must not swallow the next one.
         size = os.fstat(self._fd).st_size
         self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
