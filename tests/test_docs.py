@@ -174,6 +174,19 @@ def test_every_page_is_linked_from_another() -> None:
     assert set(PAGES) - {ROOT / "README.md"} <= linked
 
 
+def test_the_files_that_contributing_names_for_something_new_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.split("## Where something new goes")[1].split("\n## ")[0]
+    named = [
+        name for name in re.findall(r"`([\w/]+(?:\.py)?)`", table) if "/" in name or "." in name
+    ]
+    assert len(named) > 20
+    for name in named:
+        somewhere = [ROOT / name, ROOT / "src/bluesky_zarr" / name]
+        below = any(name in path.as_posix() for path in (ROOT / "src").rglob(f"*{Path(name).name}"))
+        assert any(path.exists() for path in somewhere) or below, f"there is no {name}"
+
+
 def commands_of(page: Path) -> list[str]:
     text = page.read_text(encoding="utf-8")
     fenced = [c for f in FENCE.finditer(text) if f[1] != "python" for c in COMMAND.findall(f[2])]

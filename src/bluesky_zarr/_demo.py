@@ -152,6 +152,7 @@ def _show_lines(path: Path, client: Any, directory: Path, say: Callable[[str], N
 def _draw(primary: xr.Dataset, frame: xr.DataArray, picture: Path) -> None:
     """Maps of the sum at each energy, the spectrum of the whole map, and one frame of it."""
     import matplotlib.pyplot as plt
+    import numpy as np
 
     from bluesky_zarr.pictures._labels import label_of, place_of
 
@@ -159,7 +160,7 @@ def _draw(primary: xr.Dataset, frame: xr.DataArray, picture: Path) -> None:
     slow, rows, columns = sums.dims
     number = sums.sizes[slow]
     figure = plt.figure(figsize=(2.1 * number + 0.9, 5.9), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1, 1.25])
+    (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.25])
     low, high = float(sums.min()), float(sums.max())
     image = None
     maps = above.subplots(1, number, sharey=True, squeeze=False)[0]
@@ -179,7 +180,7 @@ def _draw(primary: xr.Dataset, frame: xr.DataArray, picture: Path) -> None:
     spectrum.set(xlabel=label_of(primary, slow), ylabel=label_of(primary, "cam-sum"))
     spectrum.grid(alpha=0.3)
     pixels = one.imshow(frame, cmap="magma")
-    place = {d: int(abs(primary[d] - frame[d]).argmin(d)) for d in sums.dims}
+    place = {d: int(np.abs(primary[d].values - frame[d].values).argmin()) for d in sums.dims}
     one.set_title(f"The frame at {place_of(primary, place)}", fontsize="medium")
     one.set(xlabel="cam_x [pixel]", ylabel="cam_y [pixel]")
     below.colorbar(pixels, ax=one, label=label_of(primary, "cam"))

@@ -89,14 +89,9 @@ def database() -> Iterator[str]:
     secret.write_text(PASSWORD)
     secret.chmod(0o644)
     try:
-        made = subprocess.run(
-            [str(shutil.which("initdb", path=PROGRAMS)), "-D", str(data), "-U", "tiled"]
-            + ["--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"],
-            capture_output=True,
-            text=True,
-            cwd=home,
-            **account,
-        )
+        command = [str(shutil.which("initdb", path=PROGRAMS)), "-D", str(data), "-U", "tiled"]
+        command += ["--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
+        made = subprocess.run(command, capture_output=True, text=True, cwd=home, **account)
         assert made.returncode == 0, made.stderr
         command = [str(shutil.which("postgres", path=PROGRAMS)), "-D", str(data), "-F"]
         command += ["-h", "127.0.0.1", "-p", str(port), "-k", str(home)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bluesky_zarr.ingest._fits import open_fits
-from bluesky_zarr.ingest.spectra._sources import DefaultUnits, read_spectrum
+from bluesky_zarr.ingest.spectra._flavours import DefaultUnits, read_spectrum
 from bluesky_zarr.ingest.spectra._spectrum import Spectrum
 from tests.ingest import files
 

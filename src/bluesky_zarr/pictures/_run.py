@@ -26,8 +26,8 @@ def plot_run(
     """Draw a run, finished or not, with names and units.
 
     Readings over one axis are lines, over two maps, and of more axes the slow ones are cut at up to
-    five positions, from the first to the last. Positions that were not measured stay empty. Points that lie
-    on no grid are drawn where they were taken. The path of an adaptive scan is drawn by
+    five positions, from the first to the last. Positions that were not measured stay empty. Points
+    that lie on no grid are drawn where they were taken. The path of an adaptive scan is drawn by
     `plot_zoom`. A run without readings shows the frames in its middle.
 
     Parameters

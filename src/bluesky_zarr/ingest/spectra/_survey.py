@@ -18,8 +18,8 @@ from bluesky_zarr.ingest._files import SourceFile
 from bluesky_zarr.ingest._fits import FitsError, open_fits
 from bluesky_zarr.ingest._headers import HeaderProjection
 from bluesky_zarr.ingest.spectra._config import SpectraConfig
+from bluesky_zarr.ingest.spectra._flavours import DefaultUnits, read_spectrum
 from bluesky_zarr.ingest.spectra._metadata import Cards, metadata, params
-from bluesky_zarr.ingest.spectra._sources import DefaultUnits, read_spectrum
 from bluesky_zarr.ingest.spectra._spectrum import Spectrum
 
 

@@ -13,7 +13,7 @@ from bluesky_zarr.ingest._units import converted, spelled, spelled_wavelength
 from bluesky_zarr.ingest.spectra._spectrum import Spectrum
 
 if TYPE_CHECKING:
-    from bluesky_zarr.ingest.spectra._sources import DefaultUnits
+    from bluesky_zarr.ingest.spectra._flavours import DefaultUnits
 
 WAVELENGTH = ("WAVE", "WAVELENGTH", "LAMBDA", "AWAV")
 LOG_WAVELENGTH = ("LOGLAM",)

@@ -9,7 +9,7 @@ from bluesky_zarr.ingest.spectra._spectrum import Spectrum
 from bluesky_zarr.ingest.spectra._tables import FLUX, cells_of_row, named, spectrum_of_table
 
 if TYPE_CHECKING:
-    from bluesky_zarr.ingest.spectra._sources import DefaultUnits
+    from bluesky_zarr.ingest.spectra._flavours import DefaultUnits
 
 NAME = "a table with one row of arrays (ESO)"
 

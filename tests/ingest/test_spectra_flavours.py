@@ -12,7 +12,7 @@ from astropy.io import fits
 from bluesky_zarr.ingest import FitsError
 from bluesky_zarr.ingest._fits import open_fits
 from bluesky_zarr.ingest._units import converted, frequency_range, parsed, spelled
-from bluesky_zarr.ingest.spectra._sources import DefaultUnits, read_spectrum
+from bluesky_zarr.ingest.spectra._flavours import DefaultUnits, read_spectrum
 from bluesky_zarr.ingest.spectra._spectrum import Spectrum
 from tests.ingest import files
 

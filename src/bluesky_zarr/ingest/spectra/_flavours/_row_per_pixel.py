@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bluesky_zarr.ingest._units import spelled
-from bluesky_zarr.ingest.spectra._row_of_arrays import is_array
+from bluesky_zarr.ingest.spectra._flavours._row_of_arrays import is_array
 from bluesky_zarr.ingest.spectra._spectrum import Spectrum
 from bluesky_zarr.ingest.spectra._tables import (
     FLUX,
@@ -18,7 +18,7 @@ from bluesky_zarr.ingest.spectra._tables import (
 )
 
 if TYPE_CHECKING:
-    from bluesky_zarr.ingest.spectra._sources import DefaultUnits
+    from bluesky_zarr.ingest.spectra._flavours import DefaultUnits
 
 NAME = "a table with one row per pixel (SDSS)"
 

@@ -33,7 +33,7 @@ from bluesky_zarr.ingest.spectra._tables import (
 )
 
 if TYPE_CHECKING:
-    from bluesky_zarr.ingest.spectra._sources import DefaultUnits
+    from bluesky_zarr.ingest.spectra._flavours import DefaultUnits
 
 NAME = "a 1-D image with wavelengths in its header (IRAF)"
 

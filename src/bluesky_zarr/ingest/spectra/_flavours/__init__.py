@@ -1,5 +1,5 @@
-"""The flavours of files that a spectrum is read from. A new one is a module with `NAME`, `find` and
-`read`, and a place in `SOURCES`.
+"""The flavours of FITS files that a spectrum is read from. A new one is a module here with `NAME`,
+`find` and `read`, and a place in `FLAVOURS`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bluesky_zarr.ingest._fits import FitsError
-from bluesky_zarr.ingest.spectra import _image_wcs, _row_of_arrays, _row_per_pixel
+from bluesky_zarr.ingest.spectra._flavours import _image_wcs, _row_of_arrays, _row_per_pixel
 from bluesky_zarr.ingest.spectra._spectrum import Spectrum
 
 
@@ -25,7 +25,7 @@ class DefaultUnits:
         return DefaultUnits(self.wavelength, self.flux or flux)
 
 
-class Source(Protocol):
+class Flavour(Protocol):
     """A flavour of file."""
 
     @property
@@ -42,7 +42,7 @@ class Source(Protocol):
         ...
 
 
-SOURCES: tuple[Source, ...] = (_row_of_arrays, _row_per_pixel, _image_wcs)
+FLAVOURS: tuple[Flavour, ...] = (_row_of_arrays, _row_per_pixel, _image_wcs)
 """In the order in which they are asked: a file is of the first flavour that finds itself in it."""
 
 
@@ -54,16 +54,16 @@ def read_spectrum(path: Path, hdus: Any, units: DefaultUnits) -> Spectrum:
     FitsError
         There is none, or it cannot be used.
     """
-    for source in SOURCES:
-        number = source.find(hdus)
+    for flavour in FLAVOURS:
+        number = flavour.find(hdus)
         if number is not None:
-            spectrum = source.read(path, hdus, number, units)
+            spectrum = flavour.read(path, hdus, number, units)
             spectrum.check(path)
             return spectrum
     raise FitsError(
         path,
         f"there is no spectrum in it: {'; '.join(_what(n, hdu) for n, hdu in enumerate(hdus))}",
-        f"a spectrum is {', or '.join(source.NAME for source in SOURCES)}; leave the file out",
+        f"a spectrum is {', or '.join(flavour.NAME for flavour in FLAVOURS)}; leave the file out",
     )
 
 
