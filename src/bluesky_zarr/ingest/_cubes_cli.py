@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -200,11 +200,19 @@ def _exit_status() -> contextlib.AbstractContextManager[None]:
     return exit_status(left="what was converted stays: when that is put right, go on with --resume")
 
 
+class _Told(logging.StreamHandler[TextIO]):
+    """Writes to the standard error stream of the moment: a progress bar puts one above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 @contextlib.contextmanager
 def _logging(level: str) -> Iterator[None]:
     """Tell on the standard error stream what the conversion logs."""
     logger = logging.getLogger("bluesky_zarr.ingest")
-    handler = logging.StreamHandler()
+    handler = _Told()
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     before = logger.level
     logger.addHandler(handler)

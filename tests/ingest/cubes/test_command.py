@@ -161,6 +161,14 @@ def test_a_missing_subband_and_a_duplicate_are_reported(tmp_path: Path) -> None:
     assert quiet.stderr == ""
 
 
+def test_a_warning_has_a_line_of_its_own_above_the_progress_bar(tmp_path: Path) -> None:
+    night(tmp_path / "in", leave_out=[(1, 2)])
+    done = run("cubes", tmp_path / "in", tmp_path / "out", FORCE_COLOR="1")  # as in a terminal
+    assert "headers" in done.stderr
+    before = done.stderr.split("WARNING")[0]
+    assert before.endswith(("\n", "\x1b[2K")), f"the line of the warning begins with {before[-90:]!r}"
+
+
 def test_fix_headers_says_what_it_changed(tmp_path: Path) -> None:
     write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), header(41, BUNIT=None))
     done = run("fix-headers", tmp_path / "in", tmp_path / "fixed")
