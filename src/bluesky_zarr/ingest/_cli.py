@@ -14,8 +14,8 @@ from ._cubes_cli import add_cubes
 Announce = Callable[[Path, str], str]
 """Puts a data set into the catalog at an address, and returns the uid of its run."""
 
-FAILED, MISUSED = 1, 2
-"""Exit statuses: the work was begun and failed; it was not begun."""
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+"""Exit statuses: the work was begun and failed; it was not begun; Ctrl-C, as shells have it."""
 
 TiledOption = Annotated[
     str | None,
@@ -188,6 +188,9 @@ def exit_status(left: str = "nothing is left of the data set") -> Iterator[None]
 
     try:
         yield
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped: {left}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     except ImportError as error:
         if (error.name or "").startswith("bluesky_zarr"):
             raise  # not for the user to install

@@ -197,7 +197,7 @@ def _ingest(config: CubesConfig) -> Ingested:
 def _exit_status() -> contextlib.AbstractContextManager[None]:
     from ._cli import exit_status
 
-    return exit_status(left="what was converted stays: when that is put right, go on with --resume")
+    return exit_status(left="what was converted stays, go on with --resume")
 
 
 class _Told(logging.StreamHandler[TextIO]):
