@@ -170,6 +170,8 @@ def test_on_a_full_disk_it_says_so_and_leaves_nothing(bluesky_zarr: Run, tmp_pat
         (["{0}/a.fits", "{0}/x.zarr", "--on-error", "ask"], "--on-error 'ask': Input should"),
         (["{0}/a.fits", "{0}/x.zarr", "--workers", "0"], "--workers 0: Input should be greater"),
         (["{0}/a.fits", "{0}/x.zarr", "--flux-unit", "ducks"], "'ducks' is no unit that astropy"),
+        (["{0}/a.fits", "{0}/x.zarr", "--wavelength-unit", "s"], "'s' is no unit of length; write"),
+        (["{0}/a.fits", "s3://bucket/x.zarr"], "s3:// stores are not supported yet"),
         (["{0}/a.fits", "{0}/x.zarr", "--colour", "red"], "--colour"),
     ],
 )  # fmt: skip
@@ -186,13 +188,18 @@ def test_exit_status_2_where_it_was_not_begun(
     assert left(tmp_path) == ["there.zarr"]
 
 
-def test_a_catalog_that_does_not_answer_costs_no_data_set(tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", ["as an option", "in the environment"])
+def test_a_catalog_that_does_not_answer_costs_no_data_set(tmp_path: Path, said: str) -> None:
     def nobody_there(path: Path, uri: str) -> str:
         raise ConnectionError("nobody answers")
 
     path, store = files.eso(tmp_path / "a.fits"), tmp_path / "x.zarr"
-    arguments = ["spectra", str(path), str(store), "--tiled", "http://tiled"]
-    result = CliRunner().invoke(make_app(nobody_there), arguments)
+    arguments = ["spectra", str(path), str(store)]
+    if said == "as an option":
+        result = CliRunner().invoke(make_app(nobody_there), [*arguments, "--tiled", "http://tiled"])
+    else:
+        settings = {"BLUESKY_ZARR_INGEST_TILED": "http://tiled"}
+        result = CliRunner().invoke(make_app(nobody_there), arguments, env=settings)
     assert result.exit_code == 1
     assert f"{store} is not in the catalog at http://tiled (ConnectionError: " in result.output
     assert f"use: bluesky-zarr ingest announce {store} http://tiled" in result.output

@@ -406,9 +406,11 @@ def test_workers_write_the_same_bytes(tmp_path: Path) -> None:
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BLUESKY_ZARR_INGEST_WORKERS", "3")
-    monkeypatch.setenv("BLUESKY_ZARR_INGEST_EXCLUDE_HEADER", '["ESO DET *"]')
     config = SpectraConfig(on_error="fail")
-    assert (config.workers, config.exclude_header) == (3, ("ESO DET *",))
+    assert (config.workers, config.exclude_header, config.tiled) == (3, (), "")
+    for text in ('["ESO DET *", "SITE*"]', "ESO DET *, SITE*"):
+        monkeypatch.setenv("BLUESKY_ZARR_INGEST_EXCLUDE_HEADER", text)
+        assert SpectraConfig().exclude_header == ("ESO DET *", "SITE*")
     with pytest.raises(ValueError, match="'bananas' is no unit that astropy knows; write for ex"):
         SpectraConfig(flux_unit="bananas")
     with pytest.raises(ValueError, match="colour"):

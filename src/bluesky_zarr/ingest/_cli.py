@@ -54,7 +54,7 @@ def make_app(announce: Announce) -> typer.Typer:
             ),
         ],
         output: Annotated[
-            Path, typer.Argument(metavar="OUTPUT", help="The data set: NAME.zarr, a new one.")
+            str, typer.Argument(metavar="OUTPUT", help="The data set: NAME.zarr, a new one.")
         ],
         on_error: Annotated[
             str | None,
@@ -130,6 +130,7 @@ def make_app(announce: Announce) -> typer.Typer:
             "flux_type": flux_type,
             "simulator": simulator,
             "exclude_header": exclude_header or None,
+            "tiled": tiled,
         }
         with exit_status():
             from .spectra import SpectraConfig, ingest_spectra
@@ -141,8 +142,8 @@ def make_app(announce: Announce) -> typer.Typer:
             typer.echo(f"skipped {file}", err=True)
         left_out = f", {len(made.skipped)} files left out" if made.skipped else ""
         typer.echo(f"{made.path}: {made.n_spec} spectra of {made.n_pix} pixels{left_out}")
-        if tiled is not None:
-            tell_catalog(announce, made.path, tiled)
+        if config.tiled:
+            tell_catalog(announce, made.path, config.tiled)
 
     add_cubes(app, lambda path, uri: tell_catalog(announce, path, uri))
 
@@ -194,16 +195,14 @@ def exit_status(left: str = "nothing is left of the data set") -> Iterator[None]
     except ImportError as error:
         if (error.name or "").startswith("bluesky_zarr"):
             raise  # not for the user to install
-        typer.echo(
-            f"Error: {error}. Ingest needs more than the core: pip install 'bluesky-zarr[ingest]'",
-            err=True,
-        )
+        text = str(error)
+        if "pip install" not in text:
+            text += ". Ingest needs more than the core: pip install 'bluesky-zarr[ingest]'"
+        typer.echo(f"Error: {text}", err=True)
         raise typer.Exit(MISUSED) from error
     except ValidationError as error:
         for found in error.errors():
-            option = "--" + "-".join(str(part) for part in found["loc"][:1]).replace("_", "-")
-            what = str(found["msg"]).removeprefix("Value error, ")
-            typer.echo(f"Error: {option} {found['input']!r}: {what}", err=True)
+            typer.echo(f"Error: {_in_words(dict(found))}", err=True)
         raise typer.Exit(MISUSED) from error
     except (FitsError, IngestError, InvalidStoreError) as error:
         typer.echo(f"Error: {error}", err=True)
@@ -215,6 +214,17 @@ def exit_status(left: str = "nothing is left of the data set") -> Iterator[None]
         place = f" ({error.filename})" if error.filename else ""
         typer.echo(f"Error: {error.strerror or error}{place}; {left}", err=True)
         raise typer.Exit(FAILED) from error
+
+
+def _in_words(found: dict[str, Any]) -> str:
+    """What pydantic found wrong, as whoever typed it knows it."""
+    name = "-".join(str(part) for part in found["loc"][:1])
+    what = str(found["msg"]).removeprefix("Value error, ")
+    if found["type"] == "missing":
+        return f"{name.upper()} is not given; see --help"
+    given = found["input"]
+    text = repr(str(given) if isinstance(given, Path) else given)
+    return f"--{name.replace('_', '-')} {text}: {what}" if name else what
 
 
 @contextlib.contextmanager

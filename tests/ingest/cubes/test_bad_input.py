@@ -225,8 +225,8 @@ def test_a_scheduler_that_does_not_answer(tmp_path: Path, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"rebuild": True, "resume": True}, "rebuild and resume are both given; choose one"),
-        ({"workers": 2, "scheduler": "tcp://a:1"}, "workers and scheduler are both given"),
+        ({"rebuild": True, "resume": True}, "--rebuild and --resume are both given; choose one"),
+        ({"workers": 2, "scheduler": "tcp://a:1"}, "--workers and --scheduler are both given"),
         ({"name": "a/b"}, "the name 'a/b' is a path; give the directory as output_dir"),
         ({"codec": "zip"}, "'zip' is not a codec; choose one of"),
         ({"chunk_lm": -1}, "greater than or equal to 0"),

@@ -159,9 +159,7 @@ def test_workers_that_die_at_the_same_images_are_told(images: Path, tmp_path: Pa
 
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        pytest.raises(
-            IngestError, match="several workers died at the same images, perhaps for"
-        ),
+        pytest.raises(IngestError, match="several workers died at the same images, perhaps for"),
     ):
         lose(images, tmp_path, 2, losing)
     assert content(ingest_cube(config(images, tmp_path, resume=True)).path) == here

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import zarr
 
+from bluesky_zarr.ingest.cubes import CubesConfig
 from bluesky_zarr.store import validate
 from tests.ingest.cubes.images import MHZ, TIMES, content, header, name_of, night, truth, write
 
@@ -84,6 +85,24 @@ def test_every_option_is_also_read_from_the_environment(tmp_path: Path) -> None:
     assert array.chunks[3:] == (8, 8)
 
 
+def test_no_option_is_left_out_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {
+        "input_dir": "/in", "output_dir": "/out", "name": "mine", "fixed_dir": "/fixed",
+        "chunk_lm": "8", "codec": "none", "rebuild": "true", "skip_header_fixing": "true",
+        "on_duplicate": "fail", "workers": "3", "prefect": "true", "log_level": "INFO",
+        "tiled": "http://tiled",
+    }  # fmt: skip
+    others = {"resume": "true", "scheduler": "tcp://head:8786"}  # these exclude some
+    assert {*said, *others} == set(CubesConfig.model_fields)
+    for settings in (said, {**others, "input_dir": "/in", "output_dir": "/out"}):
+        with monkeypatch.context() as environ:
+            for name, text in settings.items():
+                environ.setenv(f"BLUESKY_ZARR_CUBES_{name.upper()}", text)
+            config = CubesConfig()  # pyright: ignore[reportCallIssue]
+        for name, text in settings.items():
+            assert str(getattr(config, name)).lower() == text.lower()
+
+
 def test_output_that_exists_is_status_2_and_both_options(tmp_path: Path) -> None:
     night(tmp_path / "in", TIMES[:1], MHZ[:2])
     assert run("cubes", tmp_path / "in", tmp_path / "out").returncode == 0
@@ -127,10 +146,16 @@ def test_in_a_terminal_it_asks(tmp_path: Path, answer: str, status: int) -> None
     ("arguments", "status", "words"),
     [
         (("cubes", "nowhere", "out"), 2, "nowhere' is missing; check the path"),
-        (("cubes", "in"), 2, "--output-dir"),
+        (("cubes", "in"), 2, "Error: OUTPUT_DIR is not given; see --help"),
+        (("cubes", "in", "s3://bucket/cubes"), 2, "'s3:/bucket/cubes': it is a URI; give the path"),
+        (("cubes", "in", "in/a_file"), 2, "the output directory "),
         (("cubes", "in", "out", "--chunk-lm", "-3"), 2, "--chunk-lm"),
         (("cubes", "in", "out", "--on-duplicate", "last"), 2, "--on-duplicate"),
-        (("cubes", "in", "out", "--rebuild", "--resume"), 2, "rebuild and resume are both given"),
+        (
+            ("cubes", "in", "out", "--rebuild", "--resume"),
+            2,
+            "Error: --rebuild and --resume are both given; choose",
+        ),
         (("cubes", "bad", "out"), 1, "BMAJ is 0.0: a beam is finite and above 0 deg"),
         (("fix-headers", "bad", "out"), 1, "BMAJ is 0.0: a beam is finite and above 0 deg"),
         (("fix-headers", "nowhere", "out"), 2, "nowhere' is missing; check the path"),
@@ -142,6 +167,7 @@ def test_what_is_wrong_is_said_in_a_line(
     monkeypatch.chdir(tmp_path)
     night(tmp_path / "in", TIMES[:1], MHZ[:1])
     write(tmp_path / "bad" / name_of(TIMES[0], 41), truth(0, 0), header(41, BMAJ=0.0))
+    (tmp_path / "in" / "a_file").touch()
     done = run(*arguments)
     assert done.returncode == status, done.stderr
     assert words in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -82,6 +83,14 @@ class CubesConfig(BaseSettings):
         name = (self.name or _absolute(self.input_dir).name or "cube").removesuffix(".zarr")
         return _absolute(self.output_dir) / f"{name}.zarr"
 
+    @field_validator("input_dir", "output_dir", "fixed_dir", mode="before")
+    @classmethod
+    def _check_path(cls, value: object) -> object:
+        # A Path of a URI has one slash less.
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(value)):
+            raise ValueError("it is a URI; give the path of a directory")
+        return value
+
     @field_validator("name")
     @classmethod
     def _check_name(cls, value: str) -> str:
@@ -103,9 +112,10 @@ class CubesConfig(BaseSettings):
     @model_validator(mode="after")
     def _check_choices(self) -> CubesConfig:
         if self.rebuild and self.resume:
-            raise ValueError("rebuild and resume are both given; choose one of them")
+            raise ValueError("--rebuild and --resume are both given; choose one of them")
         if self.workers and self.scheduler:
             raise ValueError(
-                "workers and scheduler are both given; choose one: a scheduler has its own workers"
+                "--workers and --scheduler are both given; choose one: a scheduler has its own "
+                "workers"
             )
         return self

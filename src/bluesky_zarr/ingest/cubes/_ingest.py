@@ -125,6 +125,8 @@ def open_output(config: CubesConfig) -> BatchStore:
         Somebody else is building it; the message says who.
     """
     target = store_path(config.target)
+    if target.parent.exists() and not target.parent.is_dir():
+        raise ValueError(f"the output directory {str(target.parent)!r} is a file; give another")
     finish_replacing(target)
     exists = os.path.lexists(target)
     unfinished = target.with_name(f"{target.name}.tmp")

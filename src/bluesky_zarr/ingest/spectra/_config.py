@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SourceType = Literal["observed", "synthetic", "emulator", "forward_model", "stacked"]
 FluxType = Literal["flux", "intensity"]
@@ -50,9 +51,23 @@ class SpectraConfig(BaseSettings):
     simulator: str = Field(
         default="", description="What made synthetic spectra, in files that do not say"
     )
-    exclude_header: tuple[str, ...] = Field(
-        default=(), description="Header keywords to leave out, as shell patterns: 'ESO DET *'"
+    exclude_header: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Header keywords to leave out, as shell patterns: 'ESO DET *'; in the "
+        "environment with commas between them",
     )
+    tiled: str = Field(
+        default="", description="Address of a Tiled server whose catalog the data set is put into"
+    )
+
+    @field_validator("exclude_header", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            return json.loads(value)
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
 
     @field_validator("wavelength_unit", "flux_unit")
     @classmethod
