@@ -106,14 +106,29 @@ class Evidence:
         self._checks = []
         self.doubled = True
 
-    def conclude(self) -> None:
-        """Drop weak peaks that may as well be part of a step."""
+    def conclude(self) -> bool:
+        """Drop what may as well be part of a step, and fit the others without it; whether any was.
+
+        A clear maximum is given the benefit of the doubt, as long as the readings leave any.
+        """
         known = self.known
-        self.spots = [
+        kept = [
             spot
             for spot in self.spots
-            if spot.clear or not spot.fitted or known.stands(known.group(spot), spot, _PLAIN)
+            if not spot.fitted
+            or spot.background
+            or known.stands(known.group(spot), spot, None if spot.clear else _PLAIN)
         ]
+        dropped = [spot for spot in self.spots if spot not in kept]
+        if dropped:
+            self.spots = kept
+            for spot in dropped:
+                self._refuted.append(_Refuted(spot.center, spot.fwhm, spot.significance))
+                for other in known.group(spot).spots:
+                    # It would only be split into the same two again.
+                    other.whole = True
+            self._fit()
+        return bool(dropped)
 
     def strongest(self) -> Bump | None:
         """The most prominent of what is no peak."""

@@ -62,6 +62,8 @@ class Spot:
     approved: bool = False
     #: Too wide for a peak, or with its top outside.
     background: bool = False
+    #: How far from it readings are fitted, in FWHMs; the usual if the background allows that.
+    reach: float = math.inf
     #: Two peaks that turned out to be one: not to be split again.
     whole: bool = False
     #: Another shape that may be as good, among how many readings it was judged, and how often
@@ -216,14 +218,23 @@ class Explanation:
         every = sum(curves, np.zeros(self.x.size))
         found = []
         for part, own in zip(parts, curves, strict=True):
-            low = min(spot.center - max(3 * spot.fwhm, 6 * self.step) for spot in part)
-            high = max(spot.center + max(3 * spot.fwhm, 6 * self.step) for spot in part)
-            inside = slice(int(self.x.searchsorted(low)), int(self.x.searchsorted(high, "right")))
-            if inside.stop - inside.start < 3 * len(part) + 1:
-                # So few readings around do not even tell the background.
-                inside = slice(0, self.x.size)
+            inside = self._around(part)
             found.append((part, inside, (every - own)[inside]))
         return found
+
+    def _around(self, part: list[Spot]) -> slice:
+        """The readings around some peaks, enough to tell the background."""
+        reaches = [
+            min(max(3 * spot.fwhm, 6 * self.step), spot.reach * spot.fwhm) for spot in part
+        ]
+        ends = list(zip(part, reaches, strict=True))
+        low = min(spot.center - reach for spot, reach in ends)
+        high = max(spot.center + reach for spot, reach in ends)
+        first, last = int(self.x.searchsorted(low)), int(self.x.searchsorted(high, "right"))
+        short = 3 * len(part) + 4 - (last - first)
+        if short > 0:
+            first, last = max(first - short, 0), min(last + short, self.x.size)
+        return slice(first, last)
 
     def fit_group(
         self,
@@ -287,6 +298,11 @@ class Explanation:
     def straight(self) -> bool:
         """Whether one fit on a straight background describes all readings."""
         return len(self.groups) == 1 and not self.curved
+
+    def described(self, group: Group) -> bool:
+        """Whether a fit describes all of its readings, those beside its peaks too."""
+        free = group.model.x.size - group.model.size
+        return free < 1 or group.solution.chi_squared < free + 3 * math.sqrt(2 * free)
 
     def group(self, spot: Spot) -> Group:
         """The fit that a peak belongs to."""

@@ -27,6 +27,9 @@ _ROUGHLY = 0.025
 _ROUNDS = 12
 #: What is narrower than a wide peak by this, and as near to its centre, may be that with tails.
 _TAILS = 0.6
+#: How far from a peak, in FWHMs, readings are fitted if those further away do not lie on a line
+#: with it; and how many readings are enough to judge that.
+_REACHES, _JUDGED = (2.5, 1.7), 9
 #: The FWHM that describes the same readings, in units of that of a Gaussian, roughly.
 _ALIKE = {"gaussian": 1.0, "lorentzian": 0.7, "pseudo-voigt": 0.85, FLAT_TOP: 1.3}
 
@@ -47,6 +50,8 @@ def improve(known: Explanation, spots: list[Spot]) -> None:
         wrong = spot.shape == FLAT_TOP or _surprise(known.group(spot), spot) > _WRONG
         if wrong and not spot.whole:
             _split(known, spots, spot)
+        if spot in spots:
+            _narrow(known, spots, spot)
     if len(spots) > 1 and all(spot.fitted for spot in spots):
         _simplify(known, spots)
 
@@ -103,8 +108,10 @@ def reshape(known: Explanation, spots: list[Spot], spot: Spot) -> Spot | None:
     if _surprise(tried[0][2], spot) > _SUSPICIOUS and _lacks_tails(*tried[0][1:]):
         one = spot.like(shape=FLAT_TOP, fwhm=_ALIKE[FLAT_TOP] * spot.fwhm, fraction=0.5)
         trial = known.fit_group([one], group.inside, others, under=group, enough=_ROUGHLY)
-        tried.append((_criterion(trial), one.shape, trial))
-        tried.sort(key=lambda fit: fit[0])
+        # A flat top that describes the readings badly is no better than another shape.
+        if not _badly(trial, spot, tried[0][2]):
+            tried.append((_criterion(trial), one.shape, trial))
+            tried.sort(key=lambda fit: fit[0])
     (best, shape, chosen), (second, name, rival) = tried[:2]
     if shape != spot.shape:
         spot.shape = shape
@@ -122,6 +129,34 @@ def _lacks_tails(shape: str, fitted: Group) -> bool:
     """Whether the best of the shapes with tails is the one with none, which may be too much."""
     fraction = fitted.model.fractions(fitted.solution.parameters)[0]
     return shape == "gaussian" or (shape == "pseudo-voigt" and fraction < 0.05)
+
+
+def _narrow(known: Explanation, spots: list[Spot], spot: Spot) -> None:
+    """Fit a peak to fewer readings around it where no shape on a straight line describes all.
+
+    Beside it the background is bent, or there is an edge, which would bend its flanks.
+    """
+    group = known.group(spot)
+    if not known.curved or len(group.spots) > 1 or known.described(group):
+        return
+    for reach in (math.inf, *_REACHES):
+        if reach > spot.reach:
+            continue
+        near = group.near(spot, reach) if reach < math.inf else slice(0, group.model.x.size)
+        if near.stop - near.start < _JUDGED:
+            break
+        inside = slice(group.inside.start + near.start, group.inside.start + near.stop)
+        others = group.others[near] if isinstance(group.others, np.ndarray) else group.others
+        for shape in SHAPES:
+            fwhm = spot.fwhm * _ALIKE[shape] / _ALIKE[spot.shape]
+            trial = known.fit_group([spot.like(shape=shape, fwhm=fwhm)], inside, others)
+            if known.described(trial):
+                spot.shape, spot.reach = shape, reach
+                _take(spot, trial)
+                known.fit(spots)
+                return
+    if spot.rounds > 1:
+        spot.reach = _REACHES[-1]
 
 
 def _take(spot: Spot, fitted: Group, k: int = 0) -> None:
@@ -205,6 +240,13 @@ def _surprise(group: Group, spot: Spot) -> float:
     return ((chi_squared / degrees) ** (1 / 3) - (1 - part)) / math.sqrt(part)
 
 
+def _badly(group: Group, spot: Spot, before: Group) -> bool:
+    """Whether a fit describes the readings around a peak hardly better than one before."""
+    if _surprise(group, spot) < 2 * _WRONG:
+        return False
+    return group.solution.chi_squared > 0.1 * before.solution.chi_squared
+
+
 def _others(group: Group, spot: Spot) -> Floats:
     """The curve of the other peaks of a group, and of those that the group took as known."""
     solution = group.solution
@@ -234,7 +276,7 @@ def _split(known: Explanation, spots: list[Spot], spot: Spot) -> None:
     highest = near.start + int(beyond.argmax())
     flat = spot.shape == FLAT_TOP
     best, pair = _criterion(single) - (_SHAPE if flat else _PAIR), None
-    for shape in dict.fromkeys(("gaussian", "gaussian" if flat else spot.shape)):
+    for shape in SHAPES:
         whole = spot.like(shape=shape)
         left = whole.like(center=spot.center - 0.4 * spot.fwhm, fwhm=0.55 * spot.fwhm)
         right = left.like(center=spot.center + 0.4 * spot.fwhm)
@@ -289,7 +331,6 @@ def _two_peaks(known: Explanation, group: Group, single: Group, whole: Spot) -> 
     if not _distinct(group, *group.spots):
         return False
     # A pair that describes the readings no better than badly is another formula, not two peaks.
-    bad = _surprise(group, whole) > 2 * _WRONG
-    if bad and group.solution.chi_squared > 0.1 * single.solution.chi_squared:
+    if _badly(group, whole, single):
         return False
     return all(known.stands(group, spot) for spot in group.spots)

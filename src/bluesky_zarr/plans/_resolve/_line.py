@@ -46,6 +46,11 @@ def search_line(settings: Resolve, field: Field) -> Search:
             yield from line.ask(new)
         points, label, spots = line.next()
         if not len(points):
+            # Without what turned out to be none, another peak may need more points.
+            if line.found.conclude():
+                continue
+            points, label, spots = line.denser()
+        if not len(points):
             break
         yield from line.measure(points, label, spots)
     return line.outcome()
@@ -131,12 +136,14 @@ class _Line:
             check.tries += 1
             wanted += between(self.found.known.x, check.bump.low, check.bump.high)
         points = self._apart(wanted)
-        return (points, label, spots) if len(points) else self._denser()
+        return points, label, spots
 
     def _points_for(self, spot: Spot) -> list[float]:
         known = self.found.known
         gap = (0.25 if spot.doubts or spot.shape == FLAT_TOP else 0.5) * spot.fwhm
-        reach = 0.75 * spot.fwhm + (0.0 if spot.fitted else spot.uncertain)
+        # Of a peak on a bent background, what is beside it matters more.
+        reach = (0.75 if math.isinf(spot.reach) else spot.reach - gap / spot.fwhm / 2) * spot.fwhm
+        reach += 0.0 if spot.fitted else spot.uncertain
         low, high = max(spot.center - reach, self.low), min(spot.center + reach, self.high)
         points = fill(known.x, low, high, max(gap, self.axis.step_floor))
         if spot.fitted:
@@ -217,7 +224,7 @@ class _Line:
                 places = np.append(places, point)
         return np.repeat(places, math.ceil(count / max(places.size, 1)))
 
-    def _denser(self) -> tuple[Floats, str, list[Spot]]:
+    def denser(self) -> tuple[Floats, str, list[Spot]]:
         """All intervals halved, if nothing was found with few."""
         nothing = np.empty(0), "", []
         if self.intervals >= _ENOUGH or any(not spot.background for spot in self.found.spots):
