@@ -92,7 +92,7 @@ def _maxima(
     far = rest - np.minimum.reduce(rest)
     candidates = np.flatnonzero(far * far >= least**2 * noise.variance(rest + peaks, peaks))
     # One reading more on either side, so that the first and the last may be maxima.
-    line = [_beyond(*rest[:3].tolist()), *rest.tolist(), _beyond(*rest[:-4:-1].tolist())]
+    line = [_beyond(*rest[:4].tolist()), *rest.tolist(), _beyond(*rest[:-5:-1].tolist())]
     end = len(line) - 1
     tops = []
     for k in candidates.tolist():
@@ -111,11 +111,17 @@ def _maxima(
     return [top - 1 for top in tops], valleys
 
 
-def _beyond(end: float, second: float, third: float) -> float:
+def _beyond(end: float, second: float, third: float, fourth: float | None = None) -> float:
     """What stands for the other side of a peak at an end: readings there that only go on falling
-    as they do further inside are a slope.
+    as they do further inside are a slope. The top may be between the last two.
     """
-    return end - max(end - second - max(second - third, 0.0), 0.0)
+    inside = max(second - third, 0.0)
+    if fourth is not None:
+        if second > end > (second + third) / 2:
+            return end - max(end - third - max(third - fourth, 0.0), 0.0)
+        # The side of a peak is over after two readings, a slope is not.
+        inside = min(inside, 2 * max(third - fourth, 0.0))
+    return end - max(end - second - inside, 0.0)
 
 
 def _crossing(x: list[float], y: list[float], outer: int, inner: int, level: float) -> float:
@@ -162,7 +168,8 @@ def bumps(
     right = _level(sums, last, (last + stop + 1) // 2, stop, one)
     level, of = _joined(left, first - start, right, stop - last, one)
     one = np.maximum(noise.gain * level + noise.offset, noise.floor)
-    known = (spreads[last] - spreads[first]) / size
+    # Beside a huge peak, rounding alone may make it negative.
+    known = np.maximum(spreads[last] - spreads[first], 0.0) / size
     z = (inner - level) / np.sqrt((one + known) / size + one / of)
     above = z >= least
     columns = z[above], first[above], last[above], (inner - level)[above]
