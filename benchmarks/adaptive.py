@@ -1,6 +1,6 @@
 """Exposures that adaptive scans need to find and resolve peaks, and how often they succeed.
 
-    python benchmarks/adaptive.py [--held-out] [--quick] [--seeds N] [--cases NAME ...]
+    python benchmarks/adaptive.py [--held-out] [--hard] [--quick] [--seeds N] [--cases NAME ...]
                                   [--only NAME ...] [--blop PYTHON]
 
 Each cell is the median of the exposures over the seeds, and the success in percent: each true peak
@@ -39,6 +39,7 @@ from benchmarks.adaptive_cases import (
 )
 from benchmarks.adaptive_parts import ours, peers
 from benchmarks.adaptive_parts.contender import Contender, Run
+from benchmarks.adaptive_parts.hard import HARD
 
 RESOLVE = "Resolve"
 CONTENDERS: dict[str, Contender] = {
@@ -203,6 +204,7 @@ def peers_at_hand(contenders: dict[str, Contender], blop: str | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--held-out", action="store_true", help="seeds and shapes not tuned to")
+    parser.add_argument("--hard", action="store_true", help="shapes of a judge, and no others")
     parser.add_argument("--quick", action="store_true", help="a few cases and seeds, a minute")
     parser.add_argument("--seeds", type=int, help="how many (20)")
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="see adaptive_cases.py")
@@ -213,9 +215,11 @@ def main() -> None:
     number = options.seeds or (QUICK_SEEDS if quick else len(SEEDS))
     contenders = {name: CONTENDERS[name] for name in options.only or CONTENDERS}
     peers_at_hand(contenders, options.blop)
-    first = (HELD_OUT_SEEDS if options.held_out else SEEDS)[0]
+    first = (HELD_OUT_SEEDS if options.held_out or options.hard else SEEDS)[0]
     seeds = range(first, first + number)
     parts = [TABLE, HELD_OUT] if options.held_out else [TABLE]
+    if options.hard:
+        parts = [HARD]
     if options.cases or quick:
         try:
             parts = [[by_name(name) for name in options.cases or QUICK_CASES]]

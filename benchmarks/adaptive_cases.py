@@ -3,8 +3,9 @@
     python benchmarks/adaptive_cases.py
 
 prints the list. `TABLE` are the cases that one may develop on, with the seeds `SEEDS`; `HELD_OUT`
-are shapes that nothing is tuned to, with `HELD_OUT_SEEDS`. Everything random comes from the name
-of the case and the seed.
+are shapes that nothing is tuned to, with `HELD_OUT_SEEDS`, and `adaptive_parts.hard` has those of a
+judge who looked for what goes wrong. Everything random comes from the name of the case and the
+seed.
 
     case = by_name("FWHM 5")
     truth = case.truth(seed=0)
@@ -26,6 +27,8 @@ from scipy.special import erf
 
 Floats = npt.NDArray[np.float64]
 Rate = Callable[[Floats], Floats]
+#: Readings of a rate, as random as they are.
+Reading = Callable[[np.random.Generator, Floats], Floats]
 
 SEEDS = range(20)
 HELD_OUT_SEEDS = range(1000, 1020)
@@ -83,6 +86,11 @@ class TruePeak:
         )
 
 
+def counted(rng: np.random.Generator, rate: Floats) -> Floats:
+    """Poisson counts."""
+    return rng.poisson(rate).astype(np.float64)
+
+
 @dataclass(eq=False)
 class Truth:
     """What is there to be found: `peaks`, and `humps`, which may be reported but need not be."""
@@ -91,6 +99,7 @@ class Truth:
     background: Rate
     humps: tuple[TruePeak, ...] = ()
     noise: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    reading: Reading = counted
 
     def rate(self, points: npt.ArrayLike) -> Floats:
         """Expected counts, shape (n,), at points of shape (n, axes), or (n,) along one axis."""
@@ -99,8 +108,8 @@ class Truth:
         return self.background(at) + sum(part(at) for part in (*self.peaks, *self.humps))
 
     def measure(self, points: npt.ArrayLike) -> Floats:
-        """Poisson counts at the points; a point measured again gives other counts."""
-        return self.noise.poisson(self.rate(points)).astype(np.float64)
+        """Readings at the points; a point measured again gives another."""
+        return self.reading(self.noise, self.rate(points))
 
 
 #: Draws what is random of a case: the peaks, the background, and the humps.
@@ -116,6 +125,7 @@ class Case:
     draw: Draw = field(repr=False)
     axes: tuple[tuple[float, float], ...] = ((0.0, 100.0),)
     peakless: bool = False
+    reading: Reading = field(default=counted, repr=False)
 
     @property
     def dims(self) -> int:
@@ -126,7 +136,9 @@ class Case:
         """The case with its random numbers drawn; equal seeds give equal peaks and noise."""
         entropy = [zlib.crc32(self.name.encode()), seed]
         return Truth(
-            *self.draw(np.random.default_rng(entropy)), noise=np.random.default_rng([*entropy, 1])
+            *self.draw(np.random.default_rng(entropy)),
+            noise=np.random.default_rng([*entropy, 1]),
+            reading=self.reading,
         )
 
     def field(self, **limits: int) -> Any:
@@ -351,14 +363,18 @@ HELD_OUT = HELD_OUT_1D + HELD_OUT_2D
 
 def by_name(name: str) -> Case:
     """The case of a name; a wrong one is answered with those that exist."""
-    cases = {case.name: case for case in TABLE + HELD_OUT}
+    from benchmarks.adaptive_parts.hard import HARD
+
+    cases = {case.name: case for case in TABLE + HELD_OUT + HARD}
     if name not in cases:
         raise KeyError(f"no case is called {name!r}; there are: {', '.join(cases)}")
     return cases[name]
 
 
 def main() -> None:
-    for title, cases in (("Table", TABLE), ("Held out", HELD_OUT)):
+    from benchmarks.adaptive_parts.hard import HARD
+
+    for title, cases in (("Table", TABLE), ("Held out", HELD_OUT), ("Hard", HARD)):
         print(f"{title}: {'case':30} {'w':>8}  peaks (seed 0)")
         for case in cases:
             widths = " x ".join(f"{w:g}" for w in case.narrowest)

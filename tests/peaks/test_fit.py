@@ -22,7 +22,7 @@ def counts(rate, seed=0):
 X = np.linspace(0, 20, 81)
 
 
-@pytest.mark.parametrize("shape", ["gaussian", "lorentzian", "pseudo-voigt"])
+@pytest.mark.parametrize("shape", ["gaussian", "lorentzian", "pseudo-voigt", "flat-top"])
 @pytest.mark.parametrize("degree", [0, 1, 2])
 def test_the_derivatives_are_those_of_the_curve(shape, degree):
     model = Model(X, [shape, shape], degree)
@@ -54,6 +54,14 @@ def test_a_mixture_is_a_pseudo_voigt_with_its_fraction():
     assert fit.shape == "pseudo-voigt"
     assert fit.peaks[0].mixing == pytest.approx(0.6, abs=0.01)
     assert fit.peaks[0].fwhm == pytest.approx(2, rel=1e-3)
+
+
+def test_a_flat_top_is_fitted_where_it_is_asked_for():
+    y = 2 + 100 * np.exp2(-((2 * np.abs(X - 9) / 6) ** 10))
+    fit = fit_peaks(X, y, sigma=0.1, peaks=[9.2], shape="flat-top")
+    assert fit.peaks[0].center == pytest.approx(9, rel=1e-3)
+    assert fit.peaks[0].fwhm == pytest.approx(6, rel=1e-3)
+    assert fit.peaks[0].mixing == pytest.approx(0.8, abs=0.01)
 
 
 def test_a_doublet_is_fitted_as_two_peaks_in_the_order_given():

@@ -153,6 +153,71 @@ def test_a_smooth_background_is_no_peak(rate, seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "background",
+    [
+        lambda points: 3000 - 25 * points[:, 0],
+        lambda points: 50 + 0.4 * (points[:, 0] - 40) ** 2,
+        lambda points: 30 + 2000 * np.exp(-points[:, 0] / 15),
+    ],
+    ids=["slope", "valley", "decay"],
+)
+def test_a_peak_on_a_background_that_is_not_level_keeps_its_place(background, seed):
+    def rate(points):
+        return background(points) + gaussians((53.1, 3, 700), background=0)(points)
+
+    assert_found(run(Resolve(), line(3), counts(rate, seed)), (53.1, 3))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_peak_on_a_slope_needs_no_counts(seed):
+    rng = np.random.default_rng(seed)
+
+    def signal(points):
+        peak = 20 * np.exp(-4 * np.log(2) * ((points[:, 0] - 28.8) / 4) ** 2)
+        return 3 * points[:, 0] - 40 + peak + rng.normal(0, 1, len(points))
+
+    assert_found(run(Resolve(), line(3), signal), (28.8, 4))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("apart", [7, 14])
+def test_a_step_beside_a_peak_is_not_part_of_it(apart, seed):
+    def rate(points):
+        return (
+            30 + 300 * (points[:, 0] > 50 - apart) + gaussians((50, 3, 800), background=0)(points)
+        )
+
+    assert_found(run(Resolve(), line(2), counts(rate, seed)), (50, 3))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("fwhm", [6, 15])
+def test_a_flat_top_is_one_peak_with_its_width(fwhm, seed):
+    def rate(points):
+        return 20 + 900 * np.exp2(-(np.abs(2 * (points[:, 0] - 43.7) / fwhm) ** 8))
+
+    done = run(Resolve(), line(4), counts(rate, seed))
+    assert_found(done, (43.7, fwhm))
+    assert done.outcome.peaks[0].shape == "flat-top"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_blend_with_long_tails_is_two_peaks_and_nothing_below(seed):
+    def rate(points):
+        u2 = ((points[:, 0, None] - [[44.7, 49.1]]) / 2.2) ** 2
+        return 20 + 750 * (1 / (1 + 4 * u2) + np.exp(-4 * np.log(2) * u2)).sum(axis=1)
+
+    assert_found(run(Resolve(), line(2), counts(rate, seed)), (44.7, 2.2), (49.1, 2.2))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_peaks_at_both_limits_are_found(seed):
+    rate = gaussians((1.8, 2.5, 700), (98.3, 2.5, 900), background=15)
+    assert_found(run(Resolve(), line(2), counts(rate, seed)), (1.8, 2.5), (98.3, 2.5))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_needle_on_a_hump_is_found_and_the_hump_costs_nothing(seed):
     rate = gaussians((37.3, 0.5, 600), (50, 60, 200), background=50)
     done = run(Resolve(), line(0.5), counts(rate, seed))

@@ -117,7 +117,7 @@ def _beyond(end: float, second: float, third: float, fourth: float | None = None
     """
     inside = max(second - third, 0.0)
     if fourth is not None:
-        if second > end > (second + third) / 2:
+        if abs(end - second) < 0.35 * (max(end, second) - third):
             return end - max(end - third - max(third - fourth, 0.0), 0.0)
         # The side of a peak is over after two readings, a slope is not.
         inside = min(inside, 2 * max(third - fourth, 0.0))

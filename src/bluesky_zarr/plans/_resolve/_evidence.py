@@ -10,8 +10,9 @@ import numpy as np
 from bluesky_zarr.peaks._noise import extent
 
 from ._detect import Bump, bumps, locate, matches, prominences
-from ._explain import Explanation, Floats, Group, Spot
+from ._explain import Explanation, Floats, Group
 from ._improve import improve, reshape
+from ._spot import Spot
 
 __all__ = ["LEAST", "Check", "Evidence"]
 

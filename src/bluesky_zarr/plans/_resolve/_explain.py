@@ -6,88 +6,27 @@ import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bluesky_zarr.peaks._fit import fit_shape
-from bluesky_zarr.peaks._models import FLAT_TOP, Model
+from bluesky_zarr.peaks._models import Model
 from bluesky_zarr.peaks._noise import Noise, median, total
 from bluesky_zarr.peaks._solve import ENOUGH, Solution
 
-__all__ = ["Explanation", "Floats", "Group", "Spot"]
+from ._spot import Spot
+
+__all__ = ["Explanation", "Floats", "Group"]
 
 Floats = npt.NDArray[np.float64]
 
-_LN16 = 4 * math.log(2)
 #: More peaks than this are not fitted all at once: that takes time with the cube of their number.
 _MOST_TOGETHER = 6
 #: A peak narrower than this part of the range has no part in the slope of a common background.
 _NARROW = 0.1
 #: A fit that makes a peak wider than it looked by this factor has lost it.
 _ASTRAY = 4.0
-
-
-@dataclass(eq=False)
-class Spot:
-    """A peak while it is being resolved: what is known of it, and what became of it."""
-
-    center: float
-    fwhm: float
-    height: float
-    significance: float
-    prominence: float
-    center_error: float = math.nan
-    fwhm_error: float = math.nan
-    height_error: float = math.nan
-    level: float = math.nan
-    shape: str = "gaussian"
-    fraction: float = 0.5
-    #: Chi-squared per degree of freedom around it, and by how much errors grow for it.
-    misfit: float = math.nan
-    scale: float = 1.0
-    #: The height that made it believed, whether as a clear maximum, and the uncertainty of the
-    #: centre before the first fit.
-    first: float = 0.0
-    clear: bool = False
-    uncertain: float = 0.0
-    #: Whether there are readings enough for a fit, and whether there was one.
-    ready: bool = False
-    fitted: bool = False
-    #: How often it got points, and how often the readings did not bear it out.
-    rounds: int = 0
-    doubts: int = 0
-    asked: bool = False
-    approved: bool = False
-    #: Too wide for a peak, or with its top outside.
-    background: bool = False
-    #: How far from it readings are fitted, in FWHMs; the usual if the background allows that.
-    reach: float = math.inf
-    #: Two peaks that turned out to be one: not to be split again.
-    whole: bool = False
-    #: Another shape that may be as good, among how many readings it was judged, and how often
-    #: points were taken to tell.
-    rival: Spot | None = None
-    judged: int = 0
-    settled: int = 0
-
-    def like(self, **changes: Any) -> Spot:
-        """The same peak with some changes, in a tenth of the time of `dataclasses.replace`."""
-        other = object.__new__(Spot)
-        other.__dict__.update(self.__dict__, **changes)
-        return other
-
-    def curve(self, x: Floats) -> Floats:
-        """The peak alone."""
-        squared = ((x - self.center) / self.fwhm) ** 2
-        if self.shape == FLAT_TOP:
-            return self.height * np.exp2(-((4.0 * squared) ** (1.0 / (1.0 - self.fraction))))
-        curve = np.exp(-_LN16 * squared)
-        if self.shape != "gaussian":
-            tails = 1.0 / (1.0 + 4.0 * squared)
-            curve += (1.0 if self.shape == "lorentzian" else self.fraction) * (tails - curve)
-        return self.height * curve
 
 
 @dataclass(eq=False)
@@ -224,9 +163,7 @@ class Explanation:
 
     def _around(self, part: list[Spot]) -> slice:
         """The readings around some peaks, enough to tell the background."""
-        reaches = [
-            min(max(3 * spot.fwhm, 6 * self.step), spot.reach * spot.fwhm) for spot in part
-        ]
+        reaches = [min(max(3 * spot.fwhm, 6 * self.step), spot.reach * spot.fwhm) for spot in part]
         ends = list(zip(part, reaches, strict=True))
         low = min(spot.center - reach for spot, reach in ends)
         high = max(spot.center + reach for spot, reach in ends)

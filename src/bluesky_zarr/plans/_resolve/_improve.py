@@ -10,7 +10,8 @@ import numpy as np
 from bluesky_zarr.peaks._models import FLAT_TOP, SHAPES
 from bluesky_zarr.peaks._noise import total
 
-from ._explain import Explanation, Floats, Group, Spot
+from ._explain import Explanation, Floats, Group
+from ._spot import Spot
 
 __all__ = ["improve", "reshape"]
 

@@ -15,7 +15,8 @@ from bluesky_zarr.plans._strategy import Field, Found, Measure, Measured, Outcom
 
 from ._design import between, fill, informative
 from ._evidence import LEAST, Evidence
-from ._explain import Floats, Spot
+from ._explain import Floats
+from ._spot import Spot
 
 if TYPE_CHECKING:
     from ._strategy import Resolve
