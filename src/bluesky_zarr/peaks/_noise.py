@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -105,7 +105,7 @@ class Noise:
 
     def above(self, known: Floats) -> Noise:
         """The noise of readings from which a known part, shape (n,), was taken away."""
-        return replace(self, offset=self.offset + self.gain * known)
+        return Noise(self.gain, self.offset + self.gain * known, self.floor, self.shape_error)
 
     @classmethod
     def left(cls, rest: Floats, y: Floats) -> Noise:

@@ -43,7 +43,7 @@ class Solution:
     def covariance(self) -> Floats:
         """That of the parameters; many a fit is only made to be compared with another."""
         with np.errstate(over="ignore", invalid="ignore"):
-            weighted = self.derivatives / self.variance
+            weighted = self.derivatives * (1.0 / self.variance)
             return _inverse(weighted.dot(self.derivatives.T))
 
 
@@ -84,14 +84,16 @@ def solve(
     damping = 0.0
     converged = False
     for number in range(rounds):
-        over = rest / v
+        weight = 1.0 / v
+        over = rest * weight
         chi = float(rest.dot(over))
         least = enough * max(1.0, chi / y.size)
         gradient = rows.dot(over)
-        hessian = (rows / v).dot(rows.T)
+        hessian = (rows * weight).dot(rows.T)
         diagonal = hessian.ravel()[:: p.size + 1]
         numbers = p.tolist()
-        chi += _pulled(numbers, pull, gradient, diagonal)
+        if pull is not None:
+            chi += _pulled(numbers, pull, gradient, diagonal)
         for k, at in enumerate(numbers):
             # What lies on a limit and wants past it stays there.
             if (at <= low[k] and gradient[k] < 0) or (at >= high[k] and gradient[k] > 0):
@@ -115,7 +117,9 @@ def solve(
             trial = np.minimum(np.maximum(p + step, lowest), highest)
             new_peaks, new_curve, new_rows = model.evaluate(trial)
             new_rest = y - new_curve
-            gain = chi - float(new_rest.dot(new_rest / v)) - _pulled(trial.tolist(), pull)
+            gain = chi - float(new_rest.dot(new_rest * weight))
+            if pull is not None:
+                gain -= _pulled(trial.tolist(), pull)
             if gain >= -1e-9 * chi:
                 p, peaks, curve, rows, rest = trial, new_peaks, new_curve, new_rows, new_rest
                 damping = damping / 8 if damping > 1e-4 else 0.0
@@ -136,21 +140,20 @@ def solve(
 
 def _pulled(
     numbers: Sequence[float],
-    pull: tuple[range, float, float] | None,
+    pull: tuple[range, float, float],
     gradient: Floats | None = None,
     diagonal: Floats | None = None,
 ) -> float:
     """What chi-squared is larger by for what is believed beforehand; it is added to the others."""
     chi = 0.0
-    if pull is not None:
-        which, value, firm = pull
-        for k in which:
-            short = value - numbers[k]
-            if short > 0:
-                chi += firm * short * short
-                if gradient is not None and diagonal is not None:
-                    gradient[k] += firm * short
-                    diagonal[k] += firm
+    which, value, firm = pull
+    for k in which:
+        short = value - numbers[k]
+        if short > 0:
+            chi += firm * short * short
+            if gradient is not None and diagonal is not None:
+                gradient[k] += firm * short
+                diagonal[k] += firm
     return chi
 
 

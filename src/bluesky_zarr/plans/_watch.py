@@ -78,7 +78,7 @@ class Watch:
             None if before is None else before.values,
             None if before is None else before.position,
             self._signal,
-            lambda: self._find(measured()),
+            lambda: self._find(measured),
         )
         self._before = now
         self._seen.append(now)
@@ -87,12 +87,12 @@ class Watch:
             logger.info("At %s: %s", position, fired(self.when, now))
         self._held = holds
 
-    def _find(self, measured: Measured) -> Sequence[Peak]:
+    def _find(self, measured: Callable[[], Measured]) -> Sequence[Peak]:
         # Looking at all points after each one would cost more than the points: a peak becomes known
         # when half as many again have been measured as at the last look. A decision looks again.
-        if len(measured.values) >= self._looked_at * _MORE:
-            self._looked_at = len(measured.values)
-            self._peaks = self._look_at_all(measured)
+        if len(self._seen) >= self._looked_at * _MORE:
+            self._looked_at = len(self._seen)
+            self._peaks = self._look_at_all(measured())
         return self._peaks
 
     def _look_at_all(self, measured: Measured) -> Sequence[Peak]:

@@ -74,27 +74,29 @@ def informative(
         moved = covariance.dot(j)
         covariance -= moved[:, None] * (moved / (v + j.dot(moved)))
     jacobian = jacobian[:n]
-    asked = [(k, targets[k] ** 2) for k in targets]
-    left = [float(covariance[k, k]) / target for k, target in asked]
+    asked = list(targets)
+    units = np.array([1 / targets[k] for k in asked])
+    left = [float(covariance[k, k]) / targets[k] ** 2 for k in asked]
     chosen: list[float] = []
     if max(left) <= 1:
         return chosen
     # What a reading would tell, kept up to date: of each parameter asked for, and altogether.
-    tells = [jacobian.dot(covariance[k]) for k, _ in asked]
-    total = variance[:n] + np.einsum("ij,ij->i", jacobian.dot(covariance), jacobian)
+    spread = jacobian.dot(covariance)
+    tells = spread.T[asked] * units[:, None]
+    total = variance[:n] + np.einsum("ij,ij->i", spread, jacobian)
     free = np.ones(n)
     while len(chosen) < min(most, n) and max(left) > 1:
-        gain = sum(tell * tell / target for tell, (_, target) in zip(tells, asked, strict=True))
-        gain /= total
+        gain = np.add.reduce(tells * tells)
         gain *= free
+        gain /= total
         best = int(gain.argmax())
         free[best] = 0.0
         chosen.append(float(candidates[best]))
         moved = covariance.dot(jacobian[best]) / math.sqrt(total[best])
         covariance -= moved[:, None] * moved
         along = jacobian.dot(moved)
-        for tell, (k, _) in zip(tells, asked, strict=True):
-            tell -= along * moved[k]
-        total -= along * along
-        left = [float(covariance[k, k]) / target for k, target in asked]
+        tells -= (moved[asked] * units)[:, None] * along
+        along *= along
+        total -= along
+        left = [covariance.item(k, k) / targets[k] ** 2 for k in asked]
     return chosen

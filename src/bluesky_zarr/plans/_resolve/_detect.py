@@ -163,13 +163,20 @@ def bumps(
     first, last, start, stop = first[valid], last[valid], start[valid], stop[valid]
     size = last - first
     inner = (sums[last] - sums[first]) / size
+    # Beside a huge peak, rounding alone may make it negative.
+    known = np.maximum(spreads[last] - spreads[first], 0.0) / size
+    # Most runs are not above the plain mean of both sides, and the level is never below that.
+    of = stop - start - size
+    level = (sums[stop] - sums[start] - size * inner) / of
+    one = np.maximum(noise.gain * level + noise.offset, noise.floor)
+    worth = np.flatnonzero(inner - level >= 0.999 * least * np.sqrt((one + known) / size + one / of))
+    first, last, start, stop = first[worth], last[worth], start[worth], stop[worth]
+    size, inner, known = size[worth], inner[worth], known[worth]
     one = np.maximum(noise.gain * inner + noise.offset, noise.floor)
     left = _level(sums, start, (start + first) // 2, first, one)
     right = _level(sums, last, (last + stop + 1) // 2, stop, one)
     level, of = _joined(left, first - start, right, stop - last, one)
     one = np.maximum(noise.gain * level + noise.offset, noise.floor)
-    # Beside a huge peak, rounding alone may make it negative.
-    known = np.maximum(spreads[last] - spreads[first], 0.0) / size
     z = (inner - level) / np.sqrt((one + known) / size + one / of)
     above = z >= least
     columns = z[above], first[above], last[above], (inner - level)[above]

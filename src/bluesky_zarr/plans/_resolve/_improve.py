@@ -31,6 +31,8 @@ _TAILS = 0.6
 #: How far from a peak, in FWHMs, readings are fitted if those further away do not lie on a line
 #: with it; and how many readings are enough to judge that.
 _REACHES, _JUDGED = (2.5, 1.7), 9
+#: A fit of all peaks that after a step promises a chi-squared so many times too large is given up.
+_HOPELESS = 30.0
 #: The FWHM that describes the same readings, in units of that of a Gaussian, roughly.
 _ALIKE = {"gaussian": 1.0, "lorentzian": 0.7, "pseudo-voigt": 0.85, FLAT_TOP: 1.3}
 
@@ -72,8 +74,14 @@ def _simplify(known: Explanation, spots: list[Spot]) -> None:
             spot.like(shape=shape, fwhm=spot.fwhm * _ALIKE[shape] / _ALIKE[spot.shape])
             for spot in peaks
         ]
-        trial = known.fit_group(alike, slice(0, known.x.size), rounds=_ROUNDS)
-        free = known.x.size - trial.model.size
+        every = known.x.size
+        trial = known.fit_group(
+            alike,
+            slice(0, every),
+            rounds=_ROUNDS,
+            hopeless=_HOPELESS * (every + 2 * math.sqrt(2 * every)),
+        )
+        free = every - trial.model.size
         if free > 1 and trial.solution.chi_squared < free + 2 * math.sqrt(2 * free):
             for k, spot in enumerate(peaks):
                 spot.shape = shape
@@ -256,10 +264,12 @@ def _others(group: Group, spot: Spot) -> Floats:
 
 
 def _alone(known: Explanation, group: Group, spot: Spot, others: Floats) -> Group:
-    """The fit of one peak of a group, the curve of the others being known."""
+    """The fit of one peak of a group, the curve of the others being known: where the fit of all
+    has its least chi-squared, that of one has it too.
+    """
     if len(group.spots) == 1:
         return group
-    return known.fit_group([spot], group.inside, others, under=group, enough=_ROUGHLY)
+    return known.fit_group([spot], group.inside, others, under=group, rounds=0)
 
 
 def _criterion(group: Group) -> float:
