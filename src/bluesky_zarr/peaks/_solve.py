@@ -132,7 +132,7 @@ def solve(
         renewed = variance(curve, peaks)
         v = renewed if number < _FREELY else v * (renewed / v) ** (_FREELY / (number + 1))
         describes = True
-        if number and gain < 25 * least:
+        if gain < (25 * least if number else least):
             converged = True
             break
     return _described(p, peaks, curve, rows, rest, renewed, converged=converged)

@@ -83,7 +83,7 @@ class Surface:
         """One peak alone, from its own parameters."""
         u, half_dq, _ = self._distances(params, points.T)
         half_dq *= u
-        q = np.add.reduce(half_dq, axis=0)
+        q = half_dq[0] + half_dq[1] if self.axes == 2 else np.add.reduce(half_dq, axis=0)
         eta = float(params[-1]) if self.mixed else self.lorentzian
         shape = np.exp(q * -_LN16)
         if eta:
@@ -156,7 +156,7 @@ class Surface:
         u, half_dq, widths = self._distances(params, columns)
         by_center, by_width = rows[1 : 1 + d], rows[1 + d : 1 + 2 * d]
         np.multiply(half_dq, u, by_width)
-        q = np.add.reduce(by_width, axis=0)
+        q = by_width[0] + by_width[1] if d == 2 else np.add.reduce(by_width, axis=0)
         eta = float(params[-1]) if self.mixed else self.lorentzian
         shape = np.exp(-_LN16 * q)
         steep = shape * (2 * height * _LN16 * (1 - eta))

@@ -75,18 +75,18 @@ def informative(
         covariance -= moved[:, None] * (moved / (v + j.dot(moved)))
     jacobian = jacobian[:n]
     asked = list(targets)
-    units = np.array([1 / targets[k] for k in asked])
+    weights = np.array([targets[k] ** -2 for k in asked])
     left = [float(covariance[k, k]) / targets[k] ** 2 for k in asked]
     chosen: list[float] = []
     if max(left) <= 1:
         return chosen
     # What a reading would tell, kept up to date: of each parameter asked for, and altogether.
     spread = jacobian.dot(covariance)
-    tells = spread.T[asked] * units[:, None]
+    tells = spread.T[asked]
     total = variance[:n] + np.einsum("ij,ij->i", spread, jacobian)
     free = np.ones(n)
     while len(chosen) < min(most, n) and max(left) > 1:
-        gain = np.add.reduce(tells * tells)
+        gain = weights.dot(tells * tells)
         gain *= free
         gain /= total
         best = int(gain.argmax())
@@ -95,7 +95,7 @@ def informative(
         moved = covariance.dot(jacobian[best]) / math.sqrt(total[best])
         covariance -= moved[:, None] * moved
         along = jacobian.dot(moved)
-        tells -= (moved[asked] * units)[:, None] * along
+        tells -= moved[asked][:, None] * along
         along *= along
         total -= along
         left = [covariance.item(k, k) / targets[k] ** 2 for k in asked]
