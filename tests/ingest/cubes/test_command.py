@@ -192,7 +192,9 @@ def test_a_warning_has_a_line_of_its_own_above_the_progress_bar(tmp_path: Path) 
     done = run("cubes", tmp_path / "in", tmp_path / "out", FORCE_COLOR="1")  # as in a terminal
     assert "headers" in done.stderr
     before = done.stderr.split("WARNING")[0]
-    assert before.endswith(("\n", "\x1b[2K")), f"the line of the warning begins with {before[-90:]!r}"
+    assert before.endswith(("\n", "\x1b[2K")), (
+        f"the line of the warning begins with {before[-90:]!r}"
+    )
 
 
 def test_fix_headers_says_what_it_changed(tmp_path: Path) -> None:

@@ -181,7 +181,9 @@ def bumps(
     of = stop - start - size
     level = (sums[stop] - sums[start] - size * inner) / of
     one = np.maximum(noise.gain * level + noise.offset, noise.floor)
-    worth = np.flatnonzero(inner - level >= 0.999 * least * np.sqrt((one + known) / size + one / of))
+    worth = np.flatnonzero(
+        inner - level >= 0.999 * least * np.sqrt((one + known) / size + one / of)
+    )
     first, last, start, stop = first[worth], last[worth], start[worth], stop[worth]
     size, inner, known = size[worth], inner[worth], known[worth]
     one = np.maximum(noise.gain * inner + noise.offset, noise.floor)
