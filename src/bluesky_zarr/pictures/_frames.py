@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ._labels import label_of, place_of
 from ._scan import Scan
 
-__all__ = ["draw_frames", "position"]
+__all__ = ["draw_frames", "middle", "position"]
 
 
 def position(scan: Scan, frame: int | Sequence[int]) -> tuple[int, ...]:

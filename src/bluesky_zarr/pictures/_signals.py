@@ -15,9 +15,10 @@ from ._scan import Scan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import SubFigure
 
-__all__ = ["draw_signals"]
+__all__ = ["draw_map", "draw_signals"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -79,7 +80,7 @@ def _size(scan: Scan, rows: int, columns: int) -> tuple[float, float]:
 def _draw(figure: Figure | SubFigure, axes: Axes, scan: Scan, name: str, values: Floats) -> None:
     along = scan.axes_along(scan.dims[-1])
     if values.ndim > 1:
-        image = _draw_map(axes, scan, values)
+        image, *_ = draw_map(axes, scan, values)
         figure.colorbar(image, ax=axes, label=label_of(scan.data, name))
     elif len(along) == 2 and scan.dims[0] == "event":
         # A spiral, or any other list of points: only their places tell where they are.
@@ -103,7 +104,7 @@ def _draw_slices(
     low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
     image = None
     for axes, index in zip(row, slices, strict=True):
-        image = _draw_map(axes, scan, values[index], float(low), float(high))
+        image, *_ = draw_map(axes, scan, values[index], float(low), float(high))
         axes.set_title(
             place_of(scan.data, dict(zip(scan.dims, index, strict=False))), fontsize="medium"
         )
@@ -122,19 +123,20 @@ def _draw_line(axes: Axes, scan: Scan, name: str, values: Floats) -> None:
     axes.grid(alpha=0.3)
 
 
-def _draw_map(
+def draw_map(
     axes: Axes, scan: Scan, values: Floats, low: float | None = None, high: float | None = None
-):
+) -> tuple[QuadMesh, Floats, Floats]:
+    """Draw values over the two fast dims; the mesh, and where its rows and columns are."""
     slow, fast = scan.dims[-2:]
     rows, row_text = _positions(scan, slow)
     columns, column_text = _positions(scan, fast)
-    image = axes.pcolormesh(
+    mesh = axes.pcolormesh(
         _edges(columns), _edges(rows), np.ma.masked_invalid(values), vmin=low, vmax=high
     )
     axes.set(xlabel=column_text, ylabel=row_text)
     if _comparable(scan, slow, fast, rows, columns):
         axes.set_aspect("equal")
-    return image
+    return mesh, rows, columns
 
 
 def _edges(positions: Floats) -> Floats:
