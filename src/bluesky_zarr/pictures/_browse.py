@@ -72,7 +72,7 @@ def browse_run(
     signal = _chosen(scan.signals, signal, "reading")
     camera = _chosen(images, camera, "camera with frames of two dims")
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="compressed")
     values = np.where(scan.measured, np.asarray(scan.data[signal], dtype=np.float64), np.nan)
     mesh, rows, columns = draw_map(left, scan, values)
     figure.colorbar(mesh, ax=left, label=label_of(scan.data, signal))
