@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -56,6 +57,7 @@ def test_a_copy_of_a_published_store_is_as_good_as_the_store(
     assert validate(copy, deep=True)
     (shard,) = (file for file in (copy / "primary/cam/c").rglob("*") if file.is_file())
     data = bytearray(shard.read_bytes())
-    data[len(data) // 2] ^= 1
+    offset, length = struct.unpack_from("<QQ", data, len(data) - 16 * 6 - 4)  # of the first frame
+    data[offset + length // 2] ^= 1
     shard.write_bytes(data)
     assert not validate(copy, deep=True), "what a copy lost is seen on the other side"
