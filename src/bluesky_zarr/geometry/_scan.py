@@ -1,37 +1,24 @@
-"""Where a point of a scan sits in N-D: dims, shape, snaking and coordinates.
-
-A geometry is data: it is made from a scanspec `Spec` or from a bluesky start document, it is
-never expanded to the product of its dims, and it answers for the k-th point in order of
-acquisition which cell of the N-D array it fills and where the axes are commanded to.
-"""
+"""The dims of a whole scan, and the rule from order of acquisition to cell."""
 
 from __future__ import annotations
 
 import math
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypedDict
 
 import numpy as np
-import numpy.typing as npt
-from scanspec.core import Dimension, SnakedDimension
 from scanspec.specs import Spec
 
-from bluesky_zarr._stock_plans import Level, levels_of, num_points, refuse_repeated
+from bluesky_zarr._stock_plans import levels_of, num_points, refuse_repeated
 
-__all__ = [
-    "MAX_DIMS",
-    "Coordinate",
-    "CoordinateDict",
-    "Dim",
-    "DimDict",
-    "GeometryDict",
-    "ScanGeometry",
-    "check_depth",
-]
+from ._dims import Coordinate, Dim, DimDict
+from ._levels import levels_of_spec, name_dims
+
+__all__ = ["MAX_DIMS", "GeometryDict", "ScanGeometry", "check_depth"]
 
 #: The dim of a scan that is known only as a number of events.
 EVENT = "event"
@@ -46,105 +33,11 @@ MAX_EVENTS = 10_000_000
 USUAL_DIMS = 3
 
 
-class CoordinateDict(TypedDict):
-    """What `ScanGeometry.to_dict` writes for one `Coordinate`."""
-
-    name: str
-    values: list[float]
-    units: str
-
-
-class DimDict(TypedDict):
-    """What `ScanGeometry.to_dict` writes for one `Dim`."""
-
-    name: str
-    size: int
-    snaked: bool
-    coordinates: list[CoordinateDict]
-
-
 class GeometryDict(TypedDict):
     """What `ScanGeometry.to_dict` writes, slowest dim first."""
 
     dims: list[DimDict]
     growing: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Coordinate:
-    """The positions of one axis along one dim.
-
-    `values` is copied into a read-only float64 array of shape (dim size,), in `units`.
-
-    Raises:
-        ValueError: The values are not a 1-D sequence of finite real numbers.
-
-    >>> Coordinate("x", np.array([0, 1]), units="mm")
-    Coordinate(name='x', values=array([0., 1.]), units='mm')
-
-    """
-
-    name: str
-    values: npt.NDArray[np.float64]
-    units: str = ""
-
-    def __post_init__(self) -> None:
-        given = np.asarray(self.values)
-        # Text such as "1.5" would convert without a complaint, but no motor is sent to a text.
-        if given.ndim != 1 or (given.size and given.dtype.kind not in "iuf"):
-            raise ValueError(
-                f"positions of {self.name!r} are {given.ndim}-D of type {given.dtype}; "
-                "give a 1-D sequence of real numbers"
-            )
-        values = given.astype(np.float64)
-        if not np.isfinite(values).all():
-            where = int(np.argmin(np.isfinite(values)))
-            raise ValueError(
-                f"position {where} of {self.name!r} is {values[where]}; give finite numbers"
-            )
-        values.setflags(write=False)
-        object.__setattr__(self, "values", values)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Coordinate):
-            return NotImplemented
-        return (self.name, self.units) == (other.name, other.units) and np.array_equal(
-            self.values, other.values
-        )
-
-    def __reduce__(self) -> tuple[type[Coordinate], tuple[Any, ...]]:
-        # Through the constructor: an array comes out of a pickle writeable.
-        return type(self), (self.name, self.values, self.units)
-
-
-@dataclass(frozen=True)
-class Dim:
-    """One dimension of a scan: what moves together, how many positions, and in which order.
-
-    `name` is the axis' name if one axis moves along it, the names joined by "_" if several do,
-    "repeat" if none does, and "event" for the order of events. A `snaked` dim runs backwards on
-    every odd iteration.
-
-    Raises:
-        ValueError: A coordinate has not `size` positions.
-
-    >>> Dim("x", 3, snaked=True, coordinates=(Coordinate("x", np.linspace(0, 1, 3)),)).size
-    3
-
-    """
-
-    name: str
-    size: int
-    snaked: bool = False
-    coordinates: tuple[Coordinate, ...] = ()
-
-    def __post_init__(self) -> None:
-        for coordinate in self.coordinates:
-            if len(coordinate.values) != self.size:
-                raise ValueError(
-                    f"{coordinate.name!r} has {len(coordinate.values)} positions along dim "
-                    f"{self.name!r} of size {self.size}; give one position per index"
-                )
 
 
 @dataclass(frozen=True)
@@ -423,17 +316,7 @@ class ScanGeometry:
         ('repeat', 'x_y')
 
         """
-        if not isinstance(spec, Spec):
-            spec = Spec.deserialize(spec)
-        # Before scanspec asserts it of zipped axes, and because it does not look at nested ones.
-        refuse_repeated(map(_axis_name, spec.axes()))
-        try:
-            stack = spec.calculate()
-        except (AssertionError, ValueError) as error:
-            raise ValueError(f"scanspec refuses {spec!r}: {error}") from error
-        # A bare ConstantDuration in a product is a Dimension of one frame that moves nothing.
-        moving = [d for d in stack if d.axes() or d.duration is None or len(d) > 1]
-        return cls(_name_dims(_level(dimension) for dimension in moving or stack))
+        return cls(name_dims(levels_of_spec(spec)))
 
     @classmethod
     def from_start(cls, doc: Mapping[str, Any]) -> ScanGeometry:
@@ -473,7 +356,7 @@ class ScanGeometry:
         if "scanspec" in doc:
             return cls.from_spec(doc["scanspec"])
         levels = levels_of(doc)
-        return None if levels is None else cls(_name_dims(levels))
+        return None if levels is None else cls(name_dims(levels))
 
 
 def check_depth(geometry: ScanGeometry) -> None:
@@ -489,35 +372,3 @@ def check_depth(geometry: ScanGeometry) -> None:
             UserWarning,
             stacklevel=2,
         )
-
-
-def _name_dims(levels: Iterable[Level]) -> tuple[Dim, ...]:
-    levels = list(levels)
-    # An axis keeps its name, whatever the others are called when joined.
-    taken = {axis for level in levels for axis in level.positions}
-    dims = []
-    for depth, (positions, size, snaked) in enumerate(levels):
-        name = stem = "_".join(positions) or "repeat"
-        if len(positions) != 1:
-            number = 1
-            while name in taken:
-                number += 1
-                name = f"{stem}_{number}"
-            taken.add(name)
-        # The outermost dim is iterated once, and a repeat looks the same in both directions.
-        snaked = snaked and depth > 0 and bool(positions)
-        coordinates = tuple(Coordinate(axis, values) for axis, values in positions.items())
-        dims.append(Dim(name, size, snaked, coordinates))
-    return tuple(dims)
-
-
-def _axis_name(axis: Any) -> str:
-    name = axis if isinstance(axis, str) else getattr(axis, "name", None)
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"axis {axis!r} has no name; use a named device, or a name")
-    return name
-
-
-def _level(dimension: Dimension[Any]) -> Level:
-    positions = {_axis_name(axis): values for axis, values in dimension.midpoints.items()}
-    return Level(positions, len(dimension), isinstance(dimension, SnakedDimension))
