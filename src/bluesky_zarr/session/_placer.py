@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from bluesky.run_engine import RunEngine
@@ -14,6 +14,7 @@ from bluesky.utils import Msg, MsgGenerator, RequestStop, ensure_generator
 
 from bluesky_zarr.devices import Cursor, Placement, WritableDevice
 
+from ._open_run import OpenRun
 from ._recorder import RunRecorder
 from ._room import check_room, needed_bytes
 from ._stream_places import PlacementError
@@ -21,29 +22,6 @@ from ._stream_places import PlacementError
 __all__ = ["Placer"]
 
 _Handler = Callable[[Msg], Generator[Msg, Any, Any]]
-
-
-@dataclass
-class _Run:
-    """What the plan has done so far in one open run.
-
-    `counts` are the points taken in each stream; `said` is what the cursor was last told; `asked`
-    what `place` asked for, until the next save or flown block; `exposed` where the frames belong
-    that were triggered and not yet saved; `flying` where those that were prepared for belong, and
-    `started` which of these were kicked off; `known` the names of the devices in each stream;
-    `bundle` is the open event.
-    """
-
-    recorder: RunRecorder
-    counts: dict[str, int] = field(default_factory=dict)
-    said: Placement | None = None
-    asked: Placement | None = None
-    exposed: dict[WritableDevice, Placement] = field(default_factory=dict)
-    flying: dict[WritableDevice, Placement] = field(default_factory=dict)
-    started: set[WritableDevice] = field(default_factory=set)
-    known: dict[str, frozenset[str]] = field(default_factory=dict)
-    bundle: Placement | None = None
-    drained: bool = False
 
 
 class Placer:
@@ -110,7 +88,7 @@ class _Placing:
         self._cursor = cursor
         self._devices = devices
         self._recorder = recorder
-        self._runs: dict[Any, _Run] = {}
+        self._runs: dict[Any, OpenRun] = {}
         self._commanded: dict[str, Any] = {}
         self._rewindable = False
         self._moved: set[str] = set()
@@ -163,7 +141,7 @@ class _Placing:
     def _open_run(self, msg: Msg) -> Generator[Msg, Any, Any]:
         uid = yield msg
         recorder = self._recorder(uid)
-        self._runs[msg.run] = _Run(recorder)
+        self._runs[msg.run] = OpenRun(recorder)
         yield from self._check_room(recorder)
         return uid
 
@@ -245,23 +223,7 @@ class _Placing:
                 run.asked = run.recorder.placement(*msg.kwargs["place"])
         return (yield msg)
 
-    def _next(self, run: _Run, stream: str, *, anew: bool = False) -> Placement:
-        """Where the next point of a stream is: where the plan asked for, or after the last one.
-
-        `anew` checks the motors again: a trigger that failed may have been given up for the next
-        point.
-        """
-        if run.asked is not None and run.asked.stream == stream:
-            index = run.asked.index
-        else:
-            index = run.counts.get(stream, 0)
-        # Checked when it was triggered; the motors may have gone on during the exposure.
-        for placement in () if anew else run.exposed.values():
-            if (placement.stream, placement.index) == (stream, index):
-                return placement
-        return run.recorder.placement(stream, index, self._commanded)
-
-    def _is_said(self, run: _Run, placement: Placement) -> bool:
+    def _is_said(self, run: OpenRun, placement: Placement) -> bool:
         said = run.said
         return (
             said is not None
@@ -270,7 +232,7 @@ class _Placing:
         )
 
     def _say_to_device(
-        self, run: _Run, msg: Msg, placement: Placement, device: WritableDevice
+        self, run: OpenRun, msg: Msg, placement: Placement, device: WritableDevice
     ) -> Generator[Msg, Any, None]:
         """Say where a device's next frame belongs: one message for all that take part.
 
@@ -286,7 +248,7 @@ class _Placing:
         free = frozenset() if said else known - busy
         yield from self._say(run, msg, replace(placement, devices=free | {device.name}))
 
-    def _say(self, run: _Run, msg: Msg, placement: Placement) -> Generator[Msg, Any, None]:
+    def _say(self, run: OpenRun, msg: Msg, placement: Placement) -> Generator[Msg, Any, None]:
         run.said = self._last_said = placement
         self._acquired = True
         yield Msg("set", self._cursor, placement, run=msg.run)
@@ -298,7 +260,7 @@ class _Placing:
         if run is not None and msg.obj in self._devices:
             # The stream is not named before `create`; nearly always it is this one.
             stream = "primary" if run.asked is None else run.asked.stream
-            placement = self._next(run, stream, anew=msg.obj in run.exposed)
+            placement = run.next_point(stream, self._commanded, anew=msg.obj in run.exposed)
             yield from self._say_to_device(run, msg, placement, msg.obj)
             run.exposed[msg.obj] = placement
         return (yield msg)
@@ -308,7 +270,7 @@ class _Placing:
         if run is None:
             return (yield msg)
         stream = msg.kwargs.get("name") or (msg.args[0] if msg.args else "primary")
-        placement = self._next(run, stream)
+        placement = run.next_point(stream, self._commanded)
         if not self._is_said(run, placement):
             yield from self._say(run, msg, placement)
         run.bundle = placement  # before: the error of a status may come in place of the reply
@@ -321,18 +283,8 @@ class _Placing:
         if run is not None and run.bundle is not None and msg.obj in run.exposed:
             exposed, bundle = run.exposed[msg.obj], run.bundle
             if (exposed.stream, exposed.index) != (bundle.stream, bundle.index):
-                self._refuse(run, msg.obj, bundle.stream)
+                run.refuse(msg.obj, bundle.stream)
         return (yield msg)
-
-    def _refuse(self, run: _Run, device: WritableDevice, stream: str) -> None:
-        for other, placement in run.exposed.items():
-            if placement is run.exposed[device]:
-                other.retract()
-        raise PlacementError(
-            f"'{device.name}' was triggered without a word on where its frame belongs, and is read "
-            f"into stream '{stream}': the frame is not stored. Say it before the trigger: yield "
-            f"from bluesky_zarr.plans.place('{stream}', index), with index counting from 0."
-        )
 
     def _save(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)
@@ -341,28 +293,14 @@ class _Placing:
             stream = run.bundle.stream
             run.counts[stream] = run.bundle.index + 1
             run.flying = {d: p for d, p in run.flying.items() if p.stream != stream}
-            self._end_bundle(run)
+            run.end_event()
         return reply
 
     def _drop(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)
         if run is not None:
-            self._end_bundle(run)
+            run.end_event()
         return (yield msg)
-
-    @staticmethod
-    def _end_bundle(run: _Run) -> None:
-        bundle, run.bundle = run.bundle, None
-        if bundle is None:
-            return
-        if run.asked is not None and run.asked.stream == bundle.stream:
-            run.asked = None
-        run.exposed = {
-            device: placement
-            for device, placement in run.exposed.items()
-            if (placement.stream, placement.index) != (bundle.stream, bundle.index)
-        }
-        run.said = None
 
     def _declare_stream(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)
@@ -376,7 +314,7 @@ class _Placing:
     def _prepare(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)
         if run is not None and msg.obj in self._devices:
-            placement = self._next_row(run, msg.obj)
+            placement = run.next_row(msg.obj)
             if placement is not None:
                 run.flying[msg.obj] = placement
                 run.started.discard(msg.obj)
@@ -384,19 +322,6 @@ class _Placing:
                 yield from self._say(run, msg, told)
                 run.said = None  # triggers that follow are told for themselves
         return (yield msg)
-
-    @staticmethod
-    def _next_row(run: _Run, device: WritableDevice) -> Placement | None:
-        if run.asked is not None:
-            return run.asked
-        before = run.flying.get(device)
-        index = run.counts.get("primary", 0)
-        if before is not None and before.stream == "primary":
-            # Where this device's last row ended: each may be flown in blocks of its own.
-            index = device.flown_to(run.recorder.run_uid, "primary") or index
-        if run.recorder.places("primary").ends_before(index):
-            return None  # set up after the last point, for whatever comes next
-        return run.recorder.placement("primary", index)
 
     def _kickoff(self, msg: Msg) -> Generator[Msg, Any, Any]:
         run = self._runs.get(msg.run)

@@ -296,18 +296,8 @@ def _group_template() -> Document:
 @functools.lru_cache(maxsize=256, typed=True)
 def _array_template(dtype: str, ndim: int, compressor: str, fill_value: Any) -> Document:
     configuration = compressor_configuration(compressor, _itemsize(dtype))
-    memory = MemoryStore()
-    zarr.create_array(
-        memory,
-        shape=(1,) * ndim,
-        chunks=(1,) * ndim,
-        dtype=dtype,
-        fill_value=_restored(fill_value),
-        filters=None,
-        compressors=[*([configuration] if configuration else []), Crc32cCodec()],  # pyright: ignore[reportArgumentType]
-        zarr_format=3,
-    )
-    return _get(memory, DOCUMENT)
+    compressors = [*([configuration] if configuration else []), Crc32cCodec()]
+    return _template(dtype, ndim, fill_value, compressors=compressors)
 
 
 @functools.lru_cache(maxsize=256, typed=True)
@@ -321,6 +311,10 @@ def _sharded_template(
         index_codecs=[BytesCodec(), Crc32cCodec()] if published else [BytesCodec()],
         index_location="end" if published else "start",
     )
+    return _template(dtype, ndim, fill_value, serializer=sharding, compressors=None)
+
+
+def _template(dtype: str, ndim: int, fill_value: Any, **codecs: Any) -> Document:
     memory = MemoryStore()
     zarr.create_array(
         memory,
@@ -329,9 +323,8 @@ def _sharded_template(
         dtype=dtype,
         fill_value=_restored(fill_value),
         filters=None,
-        serializer=sharding,
-        compressors=None,
         zarr_format=3,
+        **codecs,
     )
     return _get(memory, DOCUMENT)
 
