@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -10,13 +11,21 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from bluesky.run_engine import RunEngine
+from ophyd_async.core import init_devices
+from scanspec.specs import Linspace
 
+import bluesky_zarr as bz
+from bluesky_zarr import Storage
 from bluesky_zarr.catalog import TiledServer, serve
+from bluesky_zarr.plans import nested_scan
 from tests.catalog.handmade import HandmadeRun
+from tests.fakes import PositionCamera, instant_motor
 
 
 def port_of(server: TiledServer) -> int:
@@ -124,3 +133,33 @@ def test_a_link_to_the_readable_storage_is_as_good(tmp_path: Path) -> None:
             np.testing.assert_array_equal(
                 server.client()[run.uid]["primary"]["cam"].read(), run.expected
             )
+
+
+def test_a_scan_goes_on_when_its_catalog_dies_and_its_documents_are_kept(
+    RE: RunEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiled.client.utils.TILED_RETRY_ATTEMPTS", 2)  # else it tries for 45 s
+    storage = Storage(f"file://{tmp_path}/data")
+    with init_devices():
+        a = instant_motor("a")
+        cam = PositionCamera([a], name="cam")
+    storage.attach(RE)
+    storage.inject(cam)
+    with serve(tmp_path / "catalog", readable_storage=tmp_path) as server:
+        RE.subscribe(server.writer())
+
+        def die(name: str, doc: Any) -> None:
+            if name == "event" and doc["seq_num"] == 2:
+                process = server._stop.peek()[2][0]
+                process.kill()
+                process.wait(10)
+
+        RE.subscribe(die)
+        RE(nested_scan([cam], Linspace(a, 0, 3, 4)))
+        assert RE.state == "idle"
+        ds = bz.open(storage.last_path)
+        assert ds.attrs["status"] == "complete"
+        assert ds["primary"]["cam_written"].values.tolist() == [1, 1, 1, 1]
+        (kept,) = (tmp_path / "catalog" / "missed").iterdir()
+        names = [json.loads(line)["name"] for line in kept.read_text().splitlines()]
+        assert (names[0], names[-1], names.count("event_page")) == ("start", "stop", 4)

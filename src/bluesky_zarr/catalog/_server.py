@@ -83,6 +83,9 @@ class TiledServer:
     def writer(self, batch_size: int = 1) -> TiledWriter:
         """Make a stock TiledWriter for ``RE.subscribe(server.writer())``.
 
+        A scan goes on without its catalog: should the server fail, the documents of that run are
+        kept in ``missed/<uid>.jsonl`` in the server's directory, and the log says so.
+
         Parameters
         ----------
         batch_size
@@ -91,7 +94,11 @@ class TiledServer:
         """
         plugins = require("bluesky_tiled_plugins", "tiled")
         register()
-        return plugins.TiledWriter(self.client(), batch_size=batch_size)
+        missed = self.directory / "missed"
+        missed.mkdir(exist_ok=True)
+        return plugins.TiledWriter(
+            self.client(), batch_size=batch_size, backup_directory=str(missed)
+        )
 
     def profile(
         self, name: str, directory: str | os.PathLike[str] | None = None
