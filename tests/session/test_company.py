@@ -517,3 +517,15 @@ def test_two_sessions_that_choose_one_name_at_once_write_two_stores(
         assert validate(storage.last_path, deep=True)
         assert bz.open(storage.last_path).attrs["status"] == "complete"
     engine.loop.call_soon_threadsafe(engine.loop.stop)
+
+
+def test_a_store_that_could_not_be_made_keeps_no_name(
+    lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bluesky_zarr.session._recorder.ZarrWriter", full)
+    with pytest.raises(FailedStatus):
+        lab.RE(bp.count([lab.cam]))
+    assert list(lab.storage.base.iterdir()) == []

@@ -202,9 +202,10 @@ class RunRecorder:
                     attributes=attributes,
                 )
             except BaseException:
+                with suppress(OSError):
+                    journal.close()
                 with suppress(OSError):  # nothing is in it, and nothing belongs to it
                     journal.path.unlink()
-                    journal.close()
                 raise
             self._journal = journal
             self._journal.append("run", dict(self.start))
