@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,7 +212,7 @@ def test_coordinates_of_another_frame_become_fk5(tmp_path: Path, frame: str, equ
 
 @pytest.mark.parametrize("projection", ["SIN", "TAN", "ZEA", "ARC"])
 def test_coordinates_in_each_projection_and_to_the_west_too(tmp_path: Path, projection) -> None:
-    cards = {"CTYPE1": f"RA---{projection}", "CTYPE2": f"DEC--{projection}", "CDELT1": 0.125}
+    cards: Any = {"CTYPE1": f"RA---{projection}", "CTYPE2": f"DEC--{projection}", "CDELT1": 0.125}
     write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), header(41, **cards))
     with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
         check_sky(cube, header(41, **cards))
@@ -219,7 +220,7 @@ def test_coordinates_in_each_projection_and_to_the_west_too(tmp_path: Path, proj
 
 
 def test_a_matrix_of_cd_cards_goes_before_cdelt(tmp_path: Path) -> None:
-    cards = {"CD1_1": -0.25, "CD2_2": 0.25, "CDELT1": 1.0, "CDELT2": 1.0}
+    cards: Any = {"CD1_1": -0.25, "CD2_2": 0.25, "CDELT1": 1.0, "CDELT2": 1.0}
     write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), header(41, **cards))
     with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
         check_sky(cube, header(41, **cards))

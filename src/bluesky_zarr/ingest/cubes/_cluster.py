@@ -103,7 +103,6 @@ def on_cluster(client: Client) -> Results:
                     with _lost_in_words():
                         done = future.result()
                     yield done
-                del some, future
                 hand_out()
         finally:
             _let_finish(client, under_way)
@@ -118,7 +117,8 @@ def _wait_for_some(client: Client, under_way: set[Any]) -> set[Any]:
     last_seen = time.monotonic()
     while True:
         try:
-            return wait(list(under_way), timeout=1, return_when="FIRST_COMPLETED").done
+            found: Any = wait(list(under_way), timeout=1, return_when="FIRST_COMPLETED")
+            return found.done
         except TimeoutError:
             if _threads(client):
                 last_seen = time.monotonic()
