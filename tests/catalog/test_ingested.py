@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 from tiled.queries import Contains, Key
 from typer.testing import CliRunner
 
 from bluesky_zarr.catalog import TiledServer, announce, dataset, documents
 from bluesky_zarr.cli import app
-from bluesky_zarr.ingest import ingest_spectra
+from bluesky_zarr.ingest import CubesConfig, ingest_cube, ingest_spectra
 from bluesky_zarr.store import ZarrWriter
 from tests.ingest import files
+from tests.ingest.cubes import images
 
 same = np.testing.assert_array_equal
 
@@ -76,6 +78,41 @@ def test_it_is_found_by_what_it_says_of_itself(server: TiledServer, spectra: Pat
         assert uid in server.client().search(query), query
     for query in (Key("start.mjd_end") < 57000, Key("start.instrument") == "UVES"):
         assert uid not in server.client().search(query)
+
+
+def test_a_cube_is_found_and_read_likewise(
+    server: TiledServer, store: Path, tmp_path: Path
+) -> None:
+    directory = images.night(tmp_path / "in", leave_out=[(1, 2)])
+    config = CubesConfig(input_dir=directory, output_dir=store.parent, name=store.stem, chunk_lm=16)
+    made = ingest_cube(config)
+    uid = announce(made.path, server.client())
+    mjd = [60454.208553, 60454.208785]
+    found = [
+        Key("start.plan_name") == "ingest",
+        Key("start.kind") == "cube",
+        Key("start.instrument") == "LWA-352",
+        Contains("start.instruments", "LWA-352"),
+        Key("start.mjd_start") >= mjd[0],
+        Key("start.mjd_end") <= mjd[1],
+        Key("start.frequency_min") == 41e6,
+        Key("start.frequency_max") == 50e6,
+        Key("start.counts.time") == 3,
+        Key("start.counts.image") == 8,
+        Key("start.counts.missing") == 1,
+        Key("start.source.telescope") == "OVRO-LWA",
+        Key("start.source.directory") == str(directory),
+        Key("start.store") == f"file://{made.path}",
+    ]
+    for query in found:
+        assert uid in server.client().search(query), query
+    assert uid not in server.client().search(Key("start.frequency_min") > 41e6)
+    sky = dataset(server.client()[uid]["primary"])["SKY"]
+    with xarray.open_zarr(made.path) as cube:
+        assert sky.dims == cube["SKY"].dims
+        same(sky, cube["SKY"])
+    assert np.isnan(sky[1, 2]).all()
+    same(sky[2, 1, 0].T, images.truth(2, 1))
 
 
 def test_a_data_set_is_one_run(server: TiledServer, spectra: Path) -> None:
