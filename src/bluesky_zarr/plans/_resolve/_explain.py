@@ -80,6 +80,7 @@ class Explanation:
     step: float = 0.0
     ignored: set[tuple[float, float]] = field(default_factory=set)
     _count: int = -1
+    _learned: int = 0
 
     def read(self, x: Floats, y: Floats) -> None:
         """Take the readings, in any order."""
@@ -91,6 +92,7 @@ class Explanation:
         if not self.step:
             self.step = median(np.diff(self.x)) if x.size > 1 else self.span
             self.noise = Noise.of(self.y)
+            self._learned = self.x.size
         self.peaks = np.zeros(self.x.size)
 
     def ignore(self, at: int) -> None:
@@ -127,6 +129,11 @@ class Explanation:
             self.degree = 1
             self.curved = True
         self._settle([self.fit_group(*part) for part in self._parts(spots)])
+        if not self.noise.counts and self.x.size >= 2 * self._learned:
+            # A few readings may have said by chance that there is hardly any noise.
+            self._learned = self.x.size
+            self.noise = Noise.between(self.x, self.y - self.peaks, self.y)
+            self.fit(spots)
 
     def _sloping(self, spots: list[Spot], level: Group) -> Group:
         """A fit with a sloping background, if one with a level one is poor and this is better.
