@@ -22,7 +22,7 @@ __all__ = ["Watch"]
 _REACH = 1.5
 #: How many times the points of the last look for peaks there are at the next one: what a condition
 #: on peaks costs per point goes with the inverse of it, less one.
-_MORE = 1.5
+_MORE = 2.0
 
 logger = logging.getLogger("bluesky_zarr.plans")
 
@@ -89,7 +89,7 @@ class Watch:
 
     def _find(self, measured: Callable[[], Measured]) -> Sequence[Peak]:
         # Looking at all points after each one would cost more than the points: a peak becomes known
-        # when half as many again have been measured as at the last look. A decision looks again.
+        # when twice as many have been measured as at the last look. A decision looks again.
         if len(self._seen) >= self._looked_at * _MORE:
             self._looked_at = len(self._seen)
             self._peaks = self._look_at_all(measured())
