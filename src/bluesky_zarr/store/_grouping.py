@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from bluesky_zarr.store._positions import FrameError, Index, Positions
 from bluesky_zarr.store._slots import Slots
+from bluesky_zarr.store._turn import Turn
 
 _logger = logging.getLogger(__name__)
 
@@ -40,20 +41,40 @@ class Block:
     last: int
 
 
-class Grouping:
-    """Collects the frames of one array; `byte_wise`, if their bytes are those that are stored.
+class Run:
+    """Slots of an open block that are filled one after the other, upwards or downwards, by who has
+    the `turn`.
 
-    `take` gives a block to write into, an array on an mmap, `store` hands one over, `load` waits
-    for those handed over and gives what is stored of a chunk (see `FrameFiles.load`).
+    `ahead` of its `length` slots are left. The next frame's is `end - step * ahead`, its position
+    is `first` more than that, the number of its write `top - ahead`. Who puts it there copies it
+    into `block` (or, if its bytes are those that are stored, into `memory`, which is the block's),
+    puts its time into `times`, and takes one off `ahead`. That is all a frame costs: what else is
+    to be known is entered for many at once. The last slot is for `Grouping.write`, which ends the
+    run.
     """
 
     # Found faster than what stands in a dictionary.
     __slots__ = (
-        *("__weakref__", "_ahead", "_block", "_byte_wise", "_capacity", "_chunk", "_end"),
-        *("_ended", "_fill_value", "_first", "_frame_bytes", "_fresh", "_group", "_last", "_load"),
-        *("_lock", "_memory", "_new", "_number", "_positions", "_run", "_slots", "_step", "_stop"),
-        *("_store", "_stored", "_take", "_times", "_top", "_waited", "_wanted"),
+        *("ahead", "block", "end", "first", "frame_bytes", "length", "memory", "step"),
+        *("times", "top", "turn"),
     )
+
+    def __init__(self) -> None:
+        self.turn = Turn()
+        self.length = self.ahead = self.end = self.first = self.top = self.frame_bytes = 0
+        self.step = 1
+        self.block: Any = None  # an array, while a block is open
+        self.memory: Any = None  # an mmap, while a block is open that is written byte-wise
+        self.times: Any = None  # a memoryview: single elements cost a third of an array's
+
+
+class Grouping:
+    """Collects the frames of one array; `byte_wise`, if their bytes are those that are stored.
+
+    `take` gives a block to write into, an array on an mmap, `store` hands one over, `load` waits
+    for those handed over and gives what is stored of a chunk (see `FrameFiles.load`). Whoever has
+    the turn of `run` may put frames there.
+    """
 
     def __init__(
         self,
@@ -68,6 +89,9 @@ class Grouping:
         store: Callable[[Block], None],
         load: Callable[..., tuple[np.ndarray, Slots] | None],
     ) -> None:
+        self.run = Run()
+        # Guards all below.
+        self._turn = self.run.turn
         self._positions = positions
         self._group = group
         self._capacity = capacity
@@ -75,30 +99,18 @@ class Grouping:
         self._take = take
         self._store = store
         self._load = load
-        # Guards all below.
-        self._lock = threading.RLock()
         self._number = 0
         self._last = -1
-        # The open block: its positions, how many frames are new in it, how many make it full, and
-        # which slots they are in.
-        self._first = self._stop = self._new = self._wanted = 0
+        # The open block ends before position `_stop`; how many frames are new in it, how many make
+        # it full, and which slots they are in.
+        self._stop = self._new = self._wanted = 0
         self._chunk = 0
-        self._block: Any = None  # an array, while a block is open
         self._slots = Slots.empty(group)
-        self._times: Any = self._slots.times.data  # single elements cost a third of an array's
         self._fresh = bytearray(group)
-        # A run: slots of the open block without a new frame that are filled one after the other,
-        # upwards or downwards. A frame that has the next one takes it off `_ahead` and is done; all
-        # above learns of it in `_settle`, for many at once. The slot of the next frame is
-        # `_end - _step * _ahead`, the number of its write `_top - _ahead`.
-        self._run = self._ahead = self._end = self._top = 0
-        self._step = 1
         # A copy into an array by numpy lets go of the interpreter; the workers that wait for it
         # then wake up, nearly always too late, and cost more than the copy. Writing to the memory
         # as to a file does not, and is the cheapest call for it.
         self._byte_wise = byte_wise
-        self._memory: Any = None  # an mmap, while a block is open that is written byte-wise
-        self._frame_bytes = 0
         self._stored = bytearray()
         self._waited = False
         self._ended = threading.Event()
@@ -111,27 +123,19 @@ class Grouping:
 
     def write(self, frame: np.ndarray, index: Index | None, time: float | None) -> int:
         """Take a frame of the right shape and dtype; the number of this write."""
-        with self._lock:
-            ahead, step = self._ahead, self._step
-            slot = self._end - step * ahead
+        run = self.run
+        with self._turn:
+            ahead = run.ahead
+            slot = run.end - run.step * ahead
             if not ahead or (
-                index is not None and (type(index) is not int or index != self._first + slot)
+                index is not None and (type(index) is not int or index != run.first + slot)
             ):
                 ahead = self._begin(index)
-                step = self._step
-                slot = self._end - step * ahead
-            memory = self._memory
-            if memory is None:
-                self._block[slot] = frame
-            else:
-                memory.seek(slot * self._frame_bytes)
-                try:
-                    memory.write(frame)
-                except ValueError:  # not C-contiguous
-                    self._block[slot] = frame
-            self._times[slot] = _time.time() if time is None else time
-            self._ahead = ahead - 1
-            number = self._top - ahead
+                slot = run.end - run.step * ahead
+            run.block[slot] = frame
+            run.times[slot] = _time.time() if time is None else time
+            run.ahead = ahead - 1
+            number = run.top - ahead
             if ahead == 1:
                 self._complete()
             return number
@@ -140,19 +144,20 @@ class Grouping:
         self, frames: np.ndarray, index: Index | None, times: npt.NDArray[np.float64]
     ) -> int:
         """Take several frames that follow one another in order of acquisition."""
-        with self._lock:
+        run = self.run
+        with self._turn:
             done = 0
             while done < len(frames):
-                ahead = self._ahead
+                ahead = run.ahead
                 if not ahead or index is not None:
                     ahead = self._begin(index)
                     index = None
-                count, step = min(ahead, len(frames) - done), self._step
-                slot = self._end - step * ahead
+                count, step = min(ahead, len(frames) - done), run.step
+                slot = run.end - step * ahead
                 where = slice(slot, slot + step * count if slot + step * count >= 0 else None, step)
-                self._block[where] = frames[done : done + count]
+                run.block[where] = frames[done : done + count]
                 self._slots.times[where] = times[done : done + count]
-                self._ahead = ahead - count
+                run.ahead = ahead - count
                 done += count
                 if ahead == count:
                     self._complete()
@@ -163,17 +168,18 @@ class Grouping:
         """Take the newest frame of a position out of its block; the position, or None if there is
         no frame.
         """
-        with self._lock:
+        run = self.run
+        with self._turn:
             flat = self._positions.flat(index)
-            self.flush()
-            if not self._first <= flat < self._stop:
+            self._flush()
+            if not run.first <= flat < self._stop:
                 self._open(flat)
-            slot = flat - self._first
+            slot = flat - run.first
             count = int(self._slots.counts[slot])
-            if not count or self._block is None:
+            if not count or run.block is None:
                 return None
             before = self._load(self._chunk, slot, count - 1) if count > 1 else None
-            self._block[slot] = self._fill_value if before is None else before[0][slot]
+            run.block[slot] = self._fill_value if before is None else before[0][slot]
             self._slots.times[slot] = math.nan if before is None else before[1].times[slot]
             self._slots.counts[slot] = 0 if before is None else count - 1
             self._send(keep=True, ranges=())
@@ -181,68 +187,73 @@ class Grouping:
 
     def flush(self) -> None:
         """Hand what waits over."""
-        with self._lock:
-            self._settle()
-            if self._new:
-                self._send(keep=True, ranges=self._ranges())
+        with self._turn:
+            self._flush()
 
     def flush_if_waiting(self) -> None:
         """Hand over what waited at the last call already."""
-        with self._lock:
+        with self._turn:
             self._settle()
             if self._new and self._waited:
-                self.flush()
+                self._flush()
             self._waited = bool(self._new)
 
     def close(self) -> None:
         """Hand what waits over; what comes later is refused."""
         self._ended.set()
-        with self._lock:
+        with self._turn:
             try:
-                self.flush()
+                self._flush()
             finally:
                 self._shut()
 
     # ------------------------------------------------------------------ the open block
 
+    def _flush(self) -> None:
+        self._settle()
+        if self._new:
+            self._send(keep=True, ranges=self._ranges())
+
     def _begin(self, index: Index | None) -> int:
         """Begin a run with the slot of an index, in its block; how many slots it has."""
         self._settle()
-        if type(index) is int and self._first <= index < self._stop:
+        run = self.run
+        if type(index) is int and run.first <= index < self._stop:
             # Positions in any order: nothing says that the neighbour is next.
-            flat, run, step = index, 1, 1
+            flat, length, step = index, 1, 1
         else:
-            flat, run, step = self._find(index)
-        slot = flat - self._first
+            flat, length, step = self._find(index)
+        slot = flat - run.first
         if self._fresh[slot]:
             # Each version of a frame is to be found in some record, as those of large ones are.
-            self.flush()
-        if run > 1:
+            self._flush()
+        if length > 1:
             # Up to a slot with a frame that waits, and to where the block is full.
             if step > 0:
-                taken = self._fresh.find(1, slot, slot + run)
-                run = run if taken < 0 else taken - slot
+                taken = self._fresh.find(1, slot, slot + length)
+                length = length if taken < 0 else taken - slot
             else:
-                run = min(run, slot - self._fresh.rfind(1, 0, slot + 1))
+                length = min(length, slot - self._fresh.rfind(1, 0, slot + 1))
             if self._wanted > self._new:
-                run = min(run, self._wanted - self._new)
-        self._run = self._ahead = run
-        self._step = step
-        self._end = slot + step * run
-        self._top = self._number + run + 1
-        return run
+                length = min(length, self._wanted - self._new)
+        run.step = step
+        run.end = slot + step * length
+        run.top = self._number + length + 1
+        run.length = run.ahead = length
+        return length
 
     def _settle(self) -> None:
         """Count the frames that were taken since the last call."""
-        taken = self._run - self._ahead
+        run = self.run
+        taken = run.length - run.ahead
         if taken:
-            start = self._end - self._step * self._run
-            last = start + self._step * (taken - 1)
+            start = run.end - run.step * run.length
+            last = start + run.step * (taken - 1)
             self._fresh[min(start, last) : max(start, last) + 1] = b"\1" * taken
             self._new += taken
             self._number += taken
-            self._last = self._first + last
-            self._run = self._ahead
+            self._last = run.first + last
+            run.length = run.ahead
 
     def _complete(self) -> None:
         """The end of a run."""
@@ -258,7 +269,7 @@ class Grouping:
             raise RuntimeError("no frames are taken any more; prepare() a new store")
         positions = self._positions
         flat = positions.after(self._last) if index is None else positions.flat(index)
-        if not self._first <= flat < self._stop:
+        if not self.run.first <= flat < self._stop:
             self._open(flat)
         try:
             step = positions.after(flat) - flat
@@ -267,7 +278,7 @@ class Grouping:
         if step == 1:
             return flat, self._stop - flat, 1
         if step == -1:
-            return flat, flat - self._first + 1, -1
+            return flat, flat - self.run.first + 1, -1
         return flat, 1, 1
 
     def _open(self, flat: int) -> None:
@@ -288,45 +299,45 @@ class Grouping:
         found = None
         if self._chunk < len(self._stored) and self._stored[self._chunk]:
             found = self._load(self._chunk)
-        self._block = self._take()
-        self._first = flat - inside
-        self._stop = self._first + size
+        run = self.run
+        run.block = self._take()
         if found is None:
             self._slots = Slots.empty(group)
             self._wanted = size
         else:
-            np.copyto(self._block, found[0])
+            np.copyto(run.block, found[0])
             self._slots = found[1]
-            self._count_wanted()
-        self._times = self._slots.times.data
+            self._wanted = size - int(np.count_nonzero(found[1].counts))
+        run.times = self._slots.times.data
         if self._byte_wise:
-            self._memory = self._block.base
-            self._frame_bytes = self._block[0].nbytes
+            run.memory = run.block.base
+            run.frame_bytes = run.block[0].nbytes
+        run.first = flat - inside
+        # From here on the block is open; an interrupt before leaves none that is so in part.
+        self._stop = run.first + size
 
     def _shut(self) -> None:
-        self._block = self._memory = None
-        self._first = self._stop = self._wanted = self._new = self._run = self._ahead = 0
+        run = self.run
+        run.block = run.memory = run.times = None
+        run.length = run.ahead = run.first = 0
+        self._stop = self._wanted = self._new = 0
         self._fresh[:] = bytes(self._group)
 
     def _hand_over(self) -> None:
-        whole = self._new == self._stop - self._first
-        ranges = [(self._first, self._stop)] if whole else self._ranges()
+        whole = self._new == self._stop - self.run.first
+        ranges = [(self.run.first, self._stop)] if whole else self._ranges()
         self._send(keep=False, ranges=ranges)
         self._shut()
-
-    def _count_wanted(self) -> None:
-        # Frames for slots that have one make a block "full" too early: it is stored once more then.
-        self._wanted = self._stop - self._first - int(np.count_nonzero(self._slots.counts))
 
     def _ranges(self) -> list[tuple[int, int]]:
         edges = np.diff(np.frombuffer(self._fresh, np.int8), prepend=0, append=0)
         starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-        first = self._first
+        first = self.run.first
         pairs = zip(starts.tolist(), stops.tolist(), strict=True)
         return [(first + start, first + stop) for start, stop in pairs]
 
     def _send(self, *, keep: bool, ranges: Sequence[tuple[int, int]]) -> None:
-        block, slots, first = self._block, self._slots, self._first
+        block, slots, first = self.run.block, self._slots, self.run.first
         for start, stop in ranges:
             slots.counts[start - first : stop - first] += 1
         if self._new < self._group:
@@ -338,7 +349,9 @@ class Grouping:
             slots = Slots(slots.counts.copy(), slots.times.copy())
             self._fresh[:] = bytes(self._group)
             self._new = 0
-            self._count_wanted()
+            # Frames for slots that have one make a block "full" too early: it is stored once more
+            # then.
+            self._wanted = self._stop - self.run.first - int(np.count_nonzero(slots.counts))
         else:
             array = block
         self._waited = False

@@ -2,7 +2,7 @@
 
 A frame's way: checked on the caller's thread, copied if asked, then encoded, appended to its shard
 file and entered in the shard's index by a worker. Small frames are stored by the caller itself, as
-handing them over would take longer.
+handing them over would take longer; those of a flown source go out together: see `_grouped_sink`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,12 @@ from bluesky_zarr.store._durability import Flusher, flush_of
 from bluesky_zarr.store._failure import Failure
 from bluesky_zarr.store._files import SyncError
 from bluesky_zarr.store._frames import FrameFiles
-from bluesky_zarr.store._grouping import Block, Grouping
 from bluesky_zarr.store._growth import Growth
 from bluesky_zarr.store._layout import Layout
 from bluesky_zarr.store._paths import array_uri
 from bluesky_zarr.store._positions import FrameError, Index, Positions
 from bluesky_zarr.store._publish import FULL, noting_lost, release_reserve, sync_node
 from bluesky_zarr.store._queue import FrameQueue
-from bluesky_zarr.store._slots import Slots
 from bluesky_zarr.store._source_info import SourceInfo
 
 _logger = logging.getLogger(__name__)
@@ -69,7 +67,6 @@ class FrameSink:
         capacity: int,
         expected: int | None,
         durability: str,
-        group_seconds: float,
     ) -> None:
         self.key = key
         self._store_path = store
@@ -86,13 +83,8 @@ class FrameSink:
         self._kinds = (np.ndarray, self._dtype.type)
         self._stored_dtype = self._dtype.newbyteorder("<")
         self._frame_shape = source.shape
-        frame_bytes = math.prod(source.shape) * self._dtype.itemsize
-        slots = (files.group,) if files.group > 1 else ()
-        self._inline = files.plain if slots else frame_bytes <= INLINE_BYTES
-        # Blocks of frames are copies in any case.
-        self._queue = FrameQueue(
-            slots + source.shape, self._stored_dtype, always_copied=bool(slots)
-        )
+        self._inline = math.prod(source.shape) * self._dtype.itemsize <= INLINE_BYTES
+        self._queue = self._new_queue()
         self._failure = Failure(store, key, lambda: self.readable)
         self._growth: Growth | None = None
         if self._positions.growing:
@@ -113,21 +105,9 @@ class FrameSink:
         self._syncing = threading.Lock()
         flush = flush_of(durability)
         self._flusher = Flusher(flush, self.sync) if flush is not None else None
-        self._grouping: Grouping | None = None
-        if slots:
-            self._grouping = Grouping(
-                self._positions,
-                files.group,
-                seconds=group_seconds,
-                capacity=capacity,
-                fill_value=math.nan if self._dtype.kind == "f" else 0,
-                byte_wise=bool(source.shape)
-                and self._dtype == self._stored_dtype
-                and self._dtype.char in "?bBhHiIlLqQefd",
-                take=self._queue.buffer,
-                store=self._store_block,
-                load=self._load_block,
-            )
+
+    def _new_queue(self) -> FrameQueue:
+        return FrameQueue(self._frame_shape, self._stored_dtype, always_copied=False)
 
     # ------------------------------------------------------------------ what is there
 
@@ -206,16 +186,7 @@ class FrameSink:
         RuntimeError
             The sink is closed.
         """
-        if self._failure.error is not None or self._closed:
-            self._check_open()
-        array: Any = frame if type(frame) in self._kinds else np.asarray(frame)
-        dtype = array.dtype
-        # Nearly always it is the very same object, and comparing takes a tenth of a microsecond.
-        if array.shape != self._frame_shape or (dtype is not self._dtype and dtype != self._dtype):
-            raise self._misfit(array)
-        if self._grouping is not None:
-            return self._grouping.write(array, index, time)
-        array = np.asarray(array)
+        array = np.asarray(self._checked(frame))
         positions = self._positions
         with self._placing:
             # Taken at once, so that no other thread is given the same place.
@@ -282,14 +253,7 @@ class FrameSink:
         OSError, RuntimeError
             As for `write`.
         """
-        self._check_open()
-        if frames.shape[1:] != self._frame_shape or frames.dtype != self._dtype or frames.ndim == 0:
-            raise self._misfit(frames[0] if frames.ndim and len(frames) else frames)
-        times = np.broadcast_to(
-            np.asarray(_time.time() if time is None else time, np.float64), len(frames)
-        )
-        if self._grouping is not None:
-            return self._grouping.write_many(frames, index, times)
+        times = self._checked_times(frames, time)
         number = self._queue.number
         for frame, taken in zip(frames, times.tolist(), strict=True):
             number = self.write(frame, index, time=taken)
@@ -307,23 +271,17 @@ class FrameSink:
             The disk refused, now or earlier.
         """
         self._check_open()
-        if self._grouping is not None:
-            flat = self._grouping.retract(index)
-            taken = flat is not None
-            if flat is not None:
-                self._queue.wait()
-                self._failure.check()
-                self._files.progress.take_back(flat)
-        else:
-            flat = self._positions.flat(index)
-            self._queue.wait()
-            with self._failure:
-                taken = self._files.take_back(flat)
-        if not taken:
+        if not self._take_back(index):
             raise FrameError(
                 f"index {index!r} for {self.source.name!r}: there is no frame to take back; "
                 "give the index of one that was written"
             )
+
+    def _take_back(self, index: Index) -> bool:
+        flat = self._positions.flat(index)
+        self._queue.wait()
+        with self._failure:
+            return self._files.take_back(flat)
 
     def flush(self) -> None:
         """Hand over the frames that wait for others to fill their chunk, without a wait for them.
@@ -334,8 +292,6 @@ class FrameSink:
             A frame could not be written.
         """
         self._failure.check()
-        if self._grouping is not None:
-            self._grouping.flush()
 
     def drain(self) -> None:
         """Wait until every frame handed over is readable.
@@ -345,8 +301,6 @@ class FrameSink:
         OSError
             A frame could not be written.
         """
-        if self._grouping is not None and self._failure.error is None:
-            self._grouping.flush()
         self._queue.wait()
         self._failure.check()
 
@@ -380,12 +334,7 @@ class FrameSink:
         with self._closing:
             if self._closed:
                 return
-            if self._grouping is not None:
-                try:
-                    self._grouping.close()
-                except (OSError, RuntimeError) as error:
-                    self._failure.keep(error)
-            self._closed = True
+            self._take_no_more()
             self._queue.wait()
             last_steps = [self._files.progress.flush]
             if self._flusher is not None:
@@ -404,6 +353,9 @@ class FrameSink:
                 self._queue.clear()
             self._failure.check()
 
+    def _take_no_more(self) -> None:
+        self._closed = True
+
     def _sync(self) -> None:
         with noting_lost(self._store_path):
             if self._files.sync():
@@ -421,37 +373,6 @@ class FrameSink:
             step()
 
     # ------------------------------------------------------------------ on the workers
-
-    def _store_block(self, block: Block) -> None:
-        growth = self._growth
-        if growth is not None and block.last >= growth.room:
-            with self._failure:
-                growth.make_room(block.last)
-        number = 0
-        try:
-            number = self._queue.enter(self._check_open)
-            arguments = (block.array, block.array, block.chunk, number, _time.time())
-            grouped = {"slots": block.slots, "ranges": block.ranges}
-            if not self._inline:
-                self._queue.submit(number, functools.partial(self._store, *arguments, **grouped))
-                return
-            self._store_now(*arguments, **grouped)
-            if self.notify is None:
-                self._queue.leave(number)
-            else:
-                # Not from here: the turn of the open block is held, and whoever is notified may
-                # have a lock of its own that somebody holds who is writing.
-                self._queue.submit(number, functools.partial(self._tell, number))
-        except BaseException:
-            self._queue.withdraw(number)
-            raise
-        self._failure.check()
-
-    def _load_block(self, *arguments: int) -> tuple[np.ndarray, Slots] | None:
-        self._queue.wait()
-        self._failure.check()
-        with self._failure:
-            return self._files.load(*arguments)
 
     def _store(
         self,
@@ -494,7 +415,29 @@ class FrameSink:
                 _logger.exception("the notify callback of the sink of %r failed", self.key)
         self._queue.leave(number)
 
-    # ------------------------------------------------------------------ errors
+    # ------------------------------------------------------------------ checks and errors
+
+    def _checked(self, frame: npt.ArrayLike) -> Any:
+        """The frame as an array, or a scalar of numpy's, that fits."""
+        if self._failure.error is not None or self._closed:
+            self._check_open()
+        array: Any = frame if type(frame) in self._kinds else np.asarray(frame)
+        dtype = array.dtype
+        # Nearly always it is the very same object, and comparing takes a tenth of a microsecond.
+        if array.shape != self._frame_shape or (dtype is not self._dtype and dtype != self._dtype):
+            raise self._misfit(array)
+        return array
+
+    def _checked_times(
+        self, frames: np.ndarray, time: float | Sequence[float] | None
+    ) -> npt.NDArray[np.float64]:
+        """A time for each frame of a block that fits."""
+        self._check_open()
+        if frames.shape[1:] != self._frame_shape or frames.dtype != self._dtype or frames.ndim == 0:
+            raise self._misfit(frames[0] if frames.ndim and len(frames) else frames)
+        return np.broadcast_to(
+            np.asarray(_time.time() if time is None else time, np.float64), len(frames)
+        )
 
     @property
     def error(self) -> BaseException | None:

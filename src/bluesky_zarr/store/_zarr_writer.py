@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from bluesky_zarr.store._blocks import array_of_blocks
 from bluesky_zarr.store._codecs import BLOSC_MAX_BYTES, compressor_configuration
 from bluesky_zarr.store._durability import flush_of
 from bluesky_zarr.store._frames import FrameFiles
+from bluesky_zarr.store._grouped_sink import GroupedSink
 from bluesky_zarr.store._identity import process_identity
 from bluesky_zarr.store._layout import Layout, choose_layout, warn_about
 from bluesky_zarr.store._length import lengthen
@@ -228,7 +230,10 @@ class ZarrWriter(Writer):
             array_id=array_id,
             progress=progress,
         )
-        sink = self._sinks[key] = FrameSink(
+        sink_of = FrameSink
+        if files.group > 1:
+            sink_of = functools.partial(GroupedSink, group_seconds=self._group_seconds)
+        sink = self._sinks[key] = sink_of(
             self.path,
             key,
             source,
@@ -239,7 +244,6 @@ class ZarrWriter(Writer):
             capacity=capacity,
             expected=expected,
             durability=self._durability,
-            group_seconds=self._group_seconds,
         )
         return sink
 

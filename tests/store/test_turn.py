@@ -1,0 +1,128 @@
+"""One at a time, whoever comes, and whatever interrupts them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bluesky_zarr.store import Layout, SourceInfo, ZarrWriter
+from bluesky_zarr.store._turn import Turn
+from tests.store.reading import zarr_python
+
+
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Threads that are put aside at nearly every step."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def together(*works: threading.Thread) -> None:
+    for work in works:
+        work.start()
+    for work in works:
+        work.join(60)
+        assert not work.is_alive()
+
+
+def test_one_thread_at_a_time_has_the_turn(hasty: None) -> None:
+    turn = Turn()
+    count = 0
+    ready = threading.Barrier(4)
+
+    def work() -> None:
+        nonlocal count
+        ready.wait()
+        for _ in range(5_000):
+            with turn:
+                before = count
+                len(str(before))  # so that others may come in between
+                count = before + 1
+
+    together(*(threading.Thread(target=work) for _ in range(4)))
+    assert count == 20_000
+    assert (len(turn.free), turn.waiting) == (2, 0)
+
+
+def test_who_waits_goes_on_when_the_turn_is_given_up() -> None:
+    turn = Turn()
+    inside = threading.Event()
+
+    def work() -> None:
+        with turn:
+            inside.set()
+
+    with turn:
+        thread = threading.Thread(target=work)
+        thread.start()
+        while not turn.waiting:
+            time.sleep(0.001)
+        assert not inside.is_set()
+    thread.join(60)
+    assert inside.is_set()
+
+
+def test_an_error_gives_the_turn_up() -> None:
+    turn = Turn()
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), turn:
+            1 / 0  # noqa: B018
+
+
+def test_threads_that_write_at_once_lose_no_frame(tmp_path: Path, hasty: None) -> None:
+    writer = ZarrWriter(
+        tmp_path / "s.zarr", layout=Layout((16, 2, 2), (4096, 2, 2)), group_seconds=0.01
+    )
+    sink = writer.prepare(SourceInfo("cam", "uint16", (2, 2), flown=True), key="cam")
+    numbers: list[int] = []
+    ready = threading.Barrier(3)
+
+    def work(value: int) -> None:
+        frame = np.full((2, 2), value, "uint16")
+        ready.wait()
+        for _ in range(500):
+            numbers.append(sink.write(frame))
+
+    together(*(threading.Thread(target=work, args=(value,)) for value in (1, 2, 3)))
+    writer.complete()
+    writer.publish()
+    frames = zarr_python(tmp_path / "s.zarr", "cam")
+    assert np.bincount(frames.reshape(-1)).tolist() == [0, 2000, 2000, 2000]
+    assert (frames == frames[:, :1, :1]).all()
+    assert sorted(numbers) == list(range(1, 1501))
+
+
+def test_an_interrupted_write_does_not_keep_the_turn(tmp_path: Path) -> None:
+    writer = ZarrWriter(tmp_path / "s.zarr", layout=Layout((65_536, 2, 2), (65_536, 2, 2)))
+    sink = writer.prepare(SourceInfo("cam", "uint16", (2, 2), flown=True), key="cam")
+    frame = np.ones((2, 2), "uint16")
+
+    class Interrupt(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    interrupted = 0
+    try:
+        while interrupted < 300:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-5 + 1e-7 * interrupted)
+                while True:
+                    sink.write(frame)
+            except Interrupt:
+                interrupted += 1
+                assert len(sink._run.turn.free) == 2  # pyright: ignore[reportAttributeAccessIssue]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
