@@ -167,7 +167,7 @@ def add_cubes(app: typer.Typer, tell_catalog: Callable[[Path, str], None]) -> No
         BSCALE and BZERO are applied, absent axes and cards added, blanks stripped. The originals
         are never changed.
         """
-        with _exit_status():
+        with _exit_status("the copies that were written stay"):
             from .cubes import fix_headers
 
             for fixed in fix_headers(input_dir, fixed_dir):
@@ -194,10 +194,12 @@ def _ingest(config: CubesConfig) -> Ingested:
             return run(config.model_copy(update={answer: True}), progress)
 
 
-def _exit_status() -> contextlib.AbstractContextManager[None]:
+def _exit_status(
+    left: str = "what was converted stays, go on with --resume",
+) -> contextlib.AbstractContextManager[None]:
     from ._cli import exit_status
 
-    return exit_status(left="what was converted stays, go on with --resume")
+    return exit_status(left)
 
 
 class _Told(logging.StreamHandler[TextIO]):

@@ -205,6 +205,14 @@ def test_fix_headers_says_what_it_changed(tmp_path: Path) -> None:
     assert done.stdout == f"{copy}: BUNIT set to Jy/beam\n"
 
 
+def test_fix_headers_knows_no_resume(tmp_path: Path) -> None:
+    write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), header(41))
+    (tmp_path / "fixed").touch()
+    done = run("fix-headers", tmp_path / "in", tmp_path / "fixed" / "deeper")
+    assert done.returncode == 1
+    assert "/fixed/deeper); the copies that were written stay" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["cubes", "fix-headers"])
 def test_help_is_for_newcomers(command: str) -> None:
     done = run(command, "--help")
