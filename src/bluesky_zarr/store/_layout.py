@@ -19,11 +19,13 @@ MAX_SHARD_BYTES = 512_000_000
 MAX_FILES_PER_GB = 3.0
 MAX_INNER_BYTES = 100_000_000
 MIN_INNER_BYTES = 1_000_000
-GROUP_BYTES = 512 * 2**10
-"""How large a chunk of several small frames of a flown source gets, at most. A file operation for
-each then costs about as much as copying the frames; a larger one would make a reader of one frame
+GROUP_BYTES = 2**20
+"""How large a chunk of several small frames of a flown source gets, at most. What a chunk costs
+besides its bytes is then a sixth of what they cost; a larger one would make a reader of one frame
 read more for little.
 """
+MIN_GROUP = 4
+"""Fewer frames, so large ones, are not worth a copy: each has a chunk of its own."""
 BATCH_INNER_BYTES = 2**20
 """How large an inner chunk gets where all frames are there before the first one is written."""
 MAX_GROUP = 4096
@@ -105,7 +107,7 @@ def choose_layout(
 
     Of a live one, an inner chunk never spans two positions of the scan, so that each frame is
     readable as soon as it is written; only of a flown source, small frames that follow one another
-    along the fastest scan dim are grouped, in chunks of half a megabyte. A shard takes the fastest
+    along the fastest scan dim are grouped, in chunks of a megabyte. A shard takes the fastest
     scan dims whole, and of the next one an equal part.
 
     Parameters
@@ -176,7 +178,7 @@ def choose_layout(
     position_tiles = math.prod(p // t for p, t in zip(part, tile, strict=True))
     most = max(1, min(MAX_SHARD_BYTES // position_bytes, _MAX_INNER_PER_SHARD // position_tiles))
     group = 1
-    if flown and tile == frame:
+    if flown and tile == frame and MIN_GROUP * position_bytes <= GROUP_BYTES:
         group = max(1, min(MAX_GROUP, GROUP_BYTES // position_bytes, most))
     if growing:
         if scan[0] == 0:
