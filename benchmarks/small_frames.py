@@ -5,7 +5,8 @@
 
 Frames are 64 x 64 uint16; contenders take turns, each in a process of its own, and each is verified
 by reading everything back. Without --real it is quick, which says little. Peers that this Python
-lacks are taken from that of --peers, or left out.
+lacks are taken from that of --peers, or left out. Goals in microseconds are for one machine; on
+others, those that are multiples of the bare work say as much.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ CASES = {
         0,
         ("raw_blocks", "bare_blocks", "ours_grouped", "ours_many", *PEERS),
     ),
-    "64 x 64, lz4": ((64, 64), "lz4", 5, ("ours_grouped", "acquire_zarr")),
+    "64 x 64, lz4": ((64, 64), "lz4", 5, ("bare_codec_blocks", "ours_grouped", "acquire_zarr")),
     "scalars": ((), "", 0, ("list_append", "ours_grouped", "ours_many")),
 }
 
@@ -70,7 +71,13 @@ def goals(case: str, figures: dict[str, Figures], count: int) -> list[Goal]:
             Goal("a call for each, us", each["ours_grouped"], most=1),
             Goal("write_many, us each", each["ours_many"], most=0.05),
         ]
-    found = [Goal("us for each frame", each["ours_grouped"], most=4.5 if "lz4" in case else 2.5)]
+    us, bare, times = 2.5, "bare_blocks", 1.28
+    if "lz4" in case:
+        us, bare, times = 4.5, "bare_codec_blocks", 1.25
+    found = [
+        Goal("us for each frame", each["ours_grouped"], most=us),
+        Goal(f"times {bare}", each["ours_grouped"] / each[bare], most=times),
+    ]
     if "acquire_zarr" in each and "lz4" not in case:
         ratio = each["acquire_zarr"] / each["ours_grouped"]
         found.append(Goal("times as fast as acquire_zarr", ratio, least=5))

@@ -330,6 +330,19 @@ class ShardFile:
         data = memoryview(self.read_chunk(extent))
         return len(data) == extent[1] and len(data) >= 4 and checksum(data[:-4]) == bytes(data[-4:])
 
+    def gaps_are_zeros(self, extent: tuple[int, int]) -> bool:
+        """Whether only zeros fill up the record of the encoded chunk at (offset, length), and what
+        lies between the index and the first record.
+        """
+        offset, nbytes = extent
+        front = offset - aligned(self.lead + HEAD_BYTES)
+        gaps = (
+            (self.header_bytes, aligned(self.header_bytes)),
+            (front, offset - self.lead - HEAD_BYTES),
+            (offset + nbytes, offset + aligned(nbytes)),
+        )
+        return not any(any(self._pread(stop - start, start)) for start, stop in gaps)
+
     def read_chunk(self, extent: tuple[int, int]) -> bytes:
         """The encoded chunk at (offset, length); shorter where the file ends before it."""
         offset, nbytes = extent

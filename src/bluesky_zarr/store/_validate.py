@@ -312,6 +312,12 @@ class _Validation:
                         "(crc32c differs)",
                         _RESTORE_SHARD,
                     )
+                if not file.gaps_are_zeros(extent):
+                    self.report.add(
+                        array.key,
+                        f"{what}: what fills up the record at byte {offset} is not zeros",
+                        f"its frame is whole; {_RESTORE_SHARD}",
+                    )
 
     def _newest(self, array: FrameArray, group: ShardGroup) -> None:
         """An entry that a flipped bit sends back to an older frame of its position looks right in
