@@ -25,12 +25,14 @@ class Resolve:
        peak is believed from `significance` standard deviations on (the look-elsewhere effect; E.
        Gross and O. Vitells, Eur. Phys. J. C 70, 525 (2010)). Weaker candidates are measured again
        beside the points that stood out, as long as each time confirms them.
-    3. Where nothing is found with few points, the points are doubled: a weak wide peak needs many.
+    3. Where nothing is found with few points, the points are doubled: between few of them, a peak
+       that is not strong stands out no more than noise.
     4. A peak that is believed is measured at half its FWHM from point to point, and fitted. Counts
        are weighted by Poisson's law (W. Cash, ApJ 228, 939 (1979)); the shape with the lowest
        information criterion is taken, and two peaks where one does not describe the readings; all
        peaks get one shape if that, on a straight background, describes all readings. Otherwise the
-       background is a straight line under each group of neighbours. Counts that no curve describes
+       background is a straight line under each group of neighbours, under fewer readings where it
+       is bent. A flat top is tried where shapes with tails fail. Counts that no curve describes
        leave a peak unresolved, however small its errors are.
     5. The fit says how well centre and width are known, and how much a reading anywhere would add
        to that (Fisher's information). The next pass takes the points that add most (an A-optimal
