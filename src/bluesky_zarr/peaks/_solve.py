@@ -132,7 +132,7 @@ def solve(
         renewed = variance(curve, peaks)
         v = renewed if number < _FREELY else v * (renewed / v) ** (_FREELY / (number + 1))
         describes = True
-        if gain < (25 * least if number else least):
+        if number and gain < 25 * least:
             converged = True
             break
     return _described(p, peaks, curve, rows, rest, renewed, converged=converged)

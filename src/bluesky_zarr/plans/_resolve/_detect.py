@@ -258,16 +258,14 @@ def matches(
         near = sums[x.searchsorted(centers + reach)] - sums[x.searchsorted(centers - reach)]
         worth = near > (0.8 * least) ** 2
         centers, fwhms = centers[worth], fwhms[worth]
-    # Single precision is enough to compare, and takes half of the time.
-    middle = (float(x[0]) + float(x[-1])) / 2
-    curves = (x - middle).astype(np.float32) - (centers - middle).astype(np.float32)[:, None]
+    curves = x - centers[:, None]
     curves *= curves
-    curves *= (-_LN16 / (fwhms * fwhms)).astype(np.float32)[:, None]
+    curves *= (-_LN16 / (fwhms * fwhms))[:, None]
     np.exp(curves, out=curves)
-    curves *= weight.astype(np.float32)
-    overlap = curves.dot(scaled.astype(np.float32))
+    curves *= weight
+    overlap = curves.dot(scaled)
     # What of each is not background.
-    shares = curves.dot(np.array(basis, dtype=np.float32).T)
+    shares = curves.dot(np.array(basis).T)
     curves *= curves
     squared = np.add.reduce(curves, axis=1) - np.add.reduce(shares * shares, axis=1)
     norm = np.sqrt(np.maximum(squared, 1e-12 * float(np.maximum.reduce(weight)) ** 2))

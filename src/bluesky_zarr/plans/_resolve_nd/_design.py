@@ -64,7 +64,9 @@ def best_points(
     d = fit.surface.axes
     center, widths = fit.center(peak)[0], fit.fwhm(peak)[0]
     every = np.minimum(np.maximum(center + _offsets(d) * widths, bounds[:, 0]), bounds[:, 1])
-    taken = taken[np.logical_and.reduce(np.abs(taken - center) < 1.2 * widths + floor, axis=1)]
+    reach = np.maximum(floor, _APART * widths)
+    low, high = every.min(axis=0) - reach, every.max(axis=0) + reach
+    taken = taken[((taken > low) & (taken < high)).all(axis=1)]
     where = every[:0]
     spacing = floor
     # The coarse grid alone may be denser than that on a wide peak.
@@ -84,20 +86,17 @@ def best_points(
     total = 1 + np.einsum("ij,ij->j", rows, spread)
     left = covariance.diagonal()[wanted]
     chosen: list[int] = []
-    free = np.ones(len(where))
+    free = np.ones(len(where), dtype=bool)
     # The points that lie closer to each other than that, on all axes.
     near = np.ones((len(where), len(where)), dtype=bool)
     for column, gap in zip(where.T, spacing.tolist(), strict=True):
         near &= np.abs(column[:, None] - column) < gap
-    while len(chosen) < most:
+    while len(chosen) < most and free.any():
         if chosen and np.maximum.reduce(left * weights) < 1:
             break
         gain = weights.dot(tells * tells)
         gain /= total
-        gain *= free
-        best = int(gain.argmax()) if gain.size else 0
-        if not gain.size or not gain[best] > 0:
-            break
+        best = int(np.where(free, gain, -1.0).argmax())
         chosen.append(best)
         moved = covariance.dot(rows[:, best]) / math.sqrt(total[best])
         covariance -= moved[:, None] * moved
@@ -105,7 +104,7 @@ def best_points(
         tells -= moved[wanted, None] * along
         total -= along * along
         left = covariance.diagonal()[wanted]
-        free[near[best]] = 0.0
+        free[near[best]] = False
     return where[chosen]
 
 

@@ -66,7 +66,8 @@ def _objection(spot: Spot, known: Explanation, settings: Settings) -> str:
     least = settings.significance if measured else _UNSURE * settings.significance
     height, height_error = spot.fitted.height(spot.index)
     # The error of the height alone, all else being free, is larger than what it is compared with.
-    if height < _PLAINLY * least * height_error and (sure := known.significance(spot)) < least:
+    plain = height >= _PLAINLY * least * height_error
+    if not plain and (sure := known.significance(spot)) < least:
         return (
             f"its significance is {sure:.1f} standard deviations, less than the "
             f"{settings.significance:g} asked for"
