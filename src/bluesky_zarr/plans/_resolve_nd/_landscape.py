@@ -156,6 +156,7 @@ class Landscape:
             known = self.known.ravel()
             y, basis = rest[known], basis[:, known]
         level: Floats | float
+        solution = np.zeros(len(basis))
         if self._level is None:
             level, rounds = median(y), 6
         else:
@@ -167,9 +168,10 @@ class Landscape:
             # Points within 2 standard deviations have the full weight, peaks soon none.
             weight = 4 / np.maximum(away, 4) / variance
             normal = basis * weight
-            self._level = solved(normal.dot(basis.T), normal.dot(y))
-            level = self._level.dot(basis)
-        return self._level.dot(self._basis)
+            solution = solved(normal.dot(basis.T), normal.dot(y))
+            level = solution.dot(basis)
+        self._level = solution
+        return solution.dot(self._basis)
 
     def candidates(
         self,
