@@ -12,7 +12,7 @@ import pytest
 import zarr
 
 from bluesky_zarr.store import ArrayWriter, BatchStore
-from bluesky_zarr.store import _whole_shard as whole_shard_module
+from bluesky_zarr.store import _appender as appender_module
 from bluesky_zarr.store._pool import in_order
 from tests.store.reading import READERS
 
@@ -123,7 +123,7 @@ def test_a_shard_that_fails_leaves_what_was_there(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(whole_shard_module, "pwrite_all", full)
+    monkeypatch.setattr(appender_module, "pwrite_all", full)
     with pytest.raises(OSError, match="No space left"):
         array.write((0, 0), 2 * values((10, 9)))
     assert files_of(store.path / "cube") == before

@@ -16,17 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bluesky_zarr.store._appender import Appender
 from bluesky_zarr.store._codecs import checksum
-from bluesky_zarr.store._files import pwrite_all, temporary_path
+from bluesky_zarr.store._files import temporary_path
 from bluesky_zarr.store._shard import MISSING
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-
-
-# A piece that is written at a time ends at a multiple of this in the file: the page cache then gets
-# its memory in large units, and a write takes half the processor time.
-_PIECE_BYTES = 2 * 2**20
 
 
 class WholeShard:
@@ -40,9 +36,9 @@ class WholeShard:
     def __init__(self, path: Path, entries: int) -> None:
         self.path = path
         self._index = np.full((entries, 2), MISSING, "<u8")
-        self._end = 0
         self._temporary = temporary_path(path)
         self._fd = -1
+        self._file: Appender | None = None
 
     def append(self, number: int, parts: Sequence[Buffer]) -> None:
         """Append an encoded chunk, given in parts; its number in the shard is in C order.
@@ -62,23 +58,21 @@ class WholeShard:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._fd = os.open(self._temporary, flags, 0o666)
-        start = self._end
+            self._file = Appender(self._fd)
+        assert self._file is not None
+        start = self._file.end
         for part in parts:
-            left = memoryview(part).cast("B")
-            while left:
-                piece = left[: _PIECE_BYTES - self._end % _PIECE_BYTES]
-                pwrite_all(self._fd, piece, self._end)
-                self._end += len(piece)
-                left = left[len(piece) :]
-        self._index[number] = start, self._end - start
+            self._file.append(part)
+        self._index[number] = start, self._file.end - start
 
     def commit(self) -> None:
         """Append the index and put the file in its place, instead of one that may be there."""
-        if self._fd < 0:
+        if self._file is None:
             return
         index = self._index.tobytes()
         try:
-            pwrite_all(self._fd, index + checksum(index), self._end)
+            self._file.append(index + checksum(index))
+            self._file.finish()
             os.replace(self._temporary, self.path)
         except BaseException:
             self.discard()
@@ -94,6 +88,7 @@ class WholeShard:
 
     def _close(self) -> None:
         fd, self._fd = self._fd, -1
+        self._file = None
         os.close(fd)
 
     def __enter__(self) -> WholeShard:
