@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,21 +43,42 @@ class State:
     def __post_init__(self) -> None:
         self._parts: dict[int, dict[int, int | None]] = {}
         self._next_write = 0.0
+        self._disk = ThreadPoolExecutor(1, "ingest-state")
+        self._writing: Future[None] | None = None
 
     def add(self, block: Block, checksums: dict[tuple[int, int], int]) -> None:
-        """Note that a block is on disk; a time step is done with its last block."""
+        """Note that a block is on disk; a time step is done with its last block. The file follows
+        on the side.
+
+        Raises
+        ------
+        OSError
+            The file could not be written when it was last tried.
+        """
         for step, frequency in block.places():
             part = self._parts.setdefault(step, {})
             part[frequency] = checksums.get((step, frequency))
             if len(part) == self.frequencies:
                 self.done[step] = [part[f] for f in range(self.frequencies)]
                 del self._parts[step]
-        if time.monotonic() >= self._next_write:
-            self.write()
+        if self._writing is not None and self._writing.done():
+            self._finish()
+        if self._writing is None and time.monotonic() >= self._next_write:
+            self._writing = self._disk.submit(self._replace, self._content())
 
     def write(self) -> None:
         """Replace the file, and wait until it is on disk."""
-        begin = time.monotonic()
+        try:
+            self._finish()
+        finally:
+            self._replace(self._content())
+
+    def _finish(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _content(self) -> bytes:
         document = {
             "format": _FORMAT,
             "data_set": self.data_set,
@@ -64,7 +86,11 @@ class State:
             "replace": self.replace,
             "time_steps_done": {str(step): found for step, found in self.done.items()},
         }
-        replace_bytes(self.path, json.dumps(document).encode(), sync=True)
+        return json.dumps(document).encode()
+
+    def _replace(self, content: bytes) -> None:
+        begin = time.monotonic()
+        replace_bytes(self.path, content, sync=True)
         end = time.monotonic()
         self._next_write = end + (end - begin) / _PART
 
