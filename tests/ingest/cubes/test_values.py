@@ -13,6 +13,7 @@ from astropy.time import Time
 from astropy.wcs import WCS
 from crc32c import crc32c
 
+from bluesky_zarr.ingest._fits import FitsError
 from bluesky_zarr.ingest.cubes import CubesConfig, Ingested, ingest_cube
 from bluesky_zarr.ingest.cubes._time import time_of
 from bluesky_zarr.store import validate
@@ -59,6 +60,41 @@ def test_each_image_is_where_its_time_and_frequency_are(tmp_path: Path, reader, 
         for f in range(len(MHZ)):
             np.testing.assert_array_equal(found[t, f, 0].T, truth(t, f))
     assert validate(made.path, deep=True)
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+@pytest.mark.parametrize("kind", ["plain", "gzip"])
+@pytest.mark.parametrize("chunk", [0, 48, 64])
+def test_an_image_of_many_rows_and_of_chunks_that_do_not_fit_into_it(
+    tmp_path: Path, kind: str, planes: int, chunk: int
+) -> None:
+    shape = (203, 150)
+    values = np.stack([truth(0, p, shape) for p in range(planes)])[:, np.newaxis]
+    write(tmp_path / "in" / name_of(TIMES[0], 41), values, header(41, shape), kind=kind)
+    with xarray.open_zarr(ingest(tmp_path / "in", chunk_lm=chunk).path) as cube:
+        found = cube["SKY"][0, 0].to_numpy().transpose(0, 2, 1)
+    np.testing.assert_array_equal(found, values[:, 0])
+
+
+def test_a_plain_image_is_read_without_astropy(tmp_path: Path, monkeypatch) -> None:
+    directory = night(tmp_path / "in", TIMES[:1])
+    write_scaled(directory / name_of(TIMES[1], 41), truth(1, 0).astype(">f4"), header(41), 1, 0)
+    monkeypatch.setattr("bluesky_zarr.ingest.cubes._task.read_image", None)
+    made = ingest(directory)
+    np.testing.assert_array_equal(image(made.path, 0, 2), truth(0, 2))
+    np.testing.assert_array_equal(image(made.path, 1, 0), truth(1, 0))
+
+
+def test_an_image_with_a_checksum_of_its_own_is_compared_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "in" / name_of(TIMES[0], 41)
+    path.parent.mkdir()
+    fits.PrimaryHDU(truth(0, 0)[np.newaxis, np.newaxis], header(41)).writeto(path, checksum=True)
+    np.testing.assert_array_equal(image(ingest(tmp_path / "in").path), truth(0, 0))
+    content = bytearray(path.read_bytes())
+    content[-2880] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FitsError, match="it was changed since it was written: Checksum veri"):
+        ingest(tmp_path / "in", rebuild=True)
 
 
 @pytest.mark.parametrize("kind", ["plain", "gzip", "fpack"])
