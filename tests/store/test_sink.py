@@ -30,6 +30,7 @@ from bluesky_zarr.store import (
     inspect,
     publish,
 )
+from bluesky_zarr.store import _frames as frames_module
 from bluesky_zarr.store import _open_shards as open_shards_module
 from bluesky_zarr.store import _progress as progress_module
 from bluesky_zarr.store import _queue as queue_module
@@ -503,6 +504,29 @@ def test_write_waits_while_the_queue_is_full_or_has_more_than_keeps_the_workers_
     source.join(10)
     sink.close()
     np.testing.assert_array_equal(read(sink), [frame(k) for k in range(9)])
+
+
+@pytest.mark.parametrize("late", [math.inf, 0.0], ids=["free", "busy"])
+def test_large_frames_go_out_in_small_pieces_only_while_the_interpreter_is_free(
+    make: MakeSink, monkeypatch: pytest.MonkeyPatch, late: float
+) -> None:
+    pieces: list[int] = []
+    write = ShardFile.write
+
+    def counted(file: ShardFile, buffers: Any, offset: int) -> None:
+        pieces.append(sum(memoryview(buffer).nbytes for buffer in buffers))
+        write(file, buffers, offset)
+
+    monkeypatch.setattr(ShardFile, "write", counted)
+    monkeypatch.setattr(frames_module, "LATE_SECONDS", late)
+    monkeypatch.setattr(frames_module._Pieces, "busy_until", 0.0)
+    sink = make(shape=(1024, 1024), dtype="uint16", codec="none", capacity=2)
+    frames = np.random.default_rng(0).integers(0, 4096, (2, 1024, 1024)).astype("uint16")
+    for frame in frames:
+        sink.write(frame)
+    sink.close()
+    assert max(pieces) > 2**21 if late == 0.0 else max(pieces) < 2**20
+    np.testing.assert_array_equal(read(sink), frames)
 
 
 def test_a_frame_larger_than_the_queue_is_taken(

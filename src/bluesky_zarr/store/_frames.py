@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +33,15 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 PIECE_BYTES = 512 * 2**10
-"""How much of a frame is checksummed and written at a time."""
+"""How much of a frame is checksummed and written at a time, while the interpreter is free."""
+LATE_SECONDS = 0.0003
+"""The checksum of a piece takes a tenth of this. A thread that comes back from it later had to wait
+for the interpreter.
+"""
+BUSY_PIECE_BYTES = 16 * 2**20
+"""How much goes out at a time then: most frames whole."""
+BUSY_SECONDS = 0.02
+"""For so long, before a small piece is tried again."""
 
 _Extents = list[tuple[int, int]]
 _NOTHING = (MISSING, MISSING)
@@ -45,7 +54,14 @@ class _Pieces:
     checksums its next, and that is then still in the processor's cache when it is written. An index
     entry waits for a piece of another frame at most. Pieces end at multiples of their size in the
     file: the page cache then gets memory in large units for each.
+
+    After each piece the worker needs the interpreter, and where an event loop is busy with it, both
+    lose time whenever it changes hands. So as soon as a worker had to wait, what is left of its
+    frame goes out as one large piece, and so do the next frames.
     """
+
+    #: Until when pieces are large, by `perf_counter`: for the process, as the interpreter is.
+    busy_until = 0.0
 
     def __init__(self, file: ShardFile, offset: int) -> None:
         self._file = file
@@ -67,12 +83,18 @@ class _Pieces:
             until = PIECE_BYTES - (self._offset + self._nbytes) % PIECE_BYTES
             if until < PIECE_BYTES // 4:
                 until += PIECE_BYTES
+            begun = perf_counter()
+            busy = begun < _Pieces.busy_until
+            if busy:
+                until = BUSY_PIECE_BYTES
             piece = data[start : start + until]
-            start += until
+            start += piece.nbytes
             value = checksum_so_far(piece, value)
             self._waiting.append(piece)
             self._nbytes += piece.nbytes
-            if piece.nbytes == until:
+            if not busy and perf_counter() - begun > LATE_SECONDS:
+                _Pieces.busy_until = begun + BUSY_SECONDS
+            elif piece.nbytes == until:
                 self.flush()
         self.add(checksum_bytes(value) + behind)
 

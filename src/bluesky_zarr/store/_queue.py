@@ -33,7 +33,8 @@ class FrameQueue:
         self._dtype = dtype
         self._always_copied = always_copied
         self._block_bytes = int(np.prod(block_shape, dtype=np.int64)) * dtype.itemsize
-        busy = (worker_count() + 2) * self._block_bytes
+        self._workers = worker_count()
+        busy = (self._workers + 2) * self._block_bytes
         self._room = min(QUEUE_BYTES, busy if always_copied else max(QUEUE_BYTES // 4, busy))
         self._lane = shared_pool().lane(self._block_bytes)
         self.number = 0
@@ -67,7 +68,11 @@ class FrameQueue:
         """The write of this number is done with; says nothing new the second time."""
         with self._lock:
             self._under_way.pop(number, None)
-            self._turn.notify_all()
+            # A source that is woken for every frame takes the interpreter from workers and event
+            # loops twice as often as for every other; nobody is idle before.
+            left = len(self._under_way)
+            if left <= self._workers or (left + 2) * self._block_bytes <= self._room:
+                self._turn.notify_all()
 
     def submit(self, number: int, job: Job) -> None:
         """Let a worker do what entered under this number; it has to `leave`."""
