@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "bluesky_zarr"
 
 VERBS = (
     "add|append|ask|begin|build|call|change|check|choose|clip|close|connect|copy|correct|create|cut|"
-    "declare|delete|deliver|derive|draw|end|expose|finish|fix|fly|free|give|have|ingest|inject|install|join|"
+    "declare|delete|deliver|derive|draw|end|expose|finish|fix|fly|free|give|go|have|ingest|inject|install|join|"
     "keep|lay|leave|look|lower|make|mark|measure|mend|mount|move|name|omit|open|pass|prepare|publish|"
     "put|raise|read|recover|reinstall|remove|rename|repeat|replace|restore|resume|retry|run|say|scan|"
     "separate|set|split|start|store|take|trigger|try|turn|unpack|use|wait|write|zip"
@@ -57,17 +57,18 @@ WITHOUT_A_VALUE = {
     "devices/_scalars.py:region": NOTHING_GIVEN,
     "devices/_sim_sample.py:__init__": NOTHING_GIVEN,
     "devices/_source.py:_not_connected": NOTHING_GIVEN,
-    "geometry.py:__post_init__": NOTHING_GIVEN,
+    "geometry/_scan.py:__post_init__": NOTHING_GIVEN,
     "ingest/cubes/_cluster.py:cluster": NOTHING_GIVEN,
+    "ingest/cubes/_cluster.py:_lost_in_words": "workers that died and said nothing",
     "ingest/cubes/_config.py:_check_choices": "two options, which are named",
     "ingest/cubes/_flow.py:make_flow": NOTHING_GIVEN,
+    "ingest/cubes/_config.py:_check_path": "the command puts the argument and its value in front",
     "ingest/cubes/_header_fixes.py:fixed_header": OF_A_FILE,
     "ingest/cubes/_image.py:_image_hdu": OF_A_FILE,
     "ingest/cubes/_image.py:read_image": OF_A_FILE,
     "ingest/cubes/_time.py:time_of": OF_A_FILE,
     "ingest/_files.py:find_files": NOTHING_GIVEN,
     "ingest/_workers.py:map": "a process that died and said nothing",
-    "ingest/spectra/_ingest.py:ingest_spectra": "the report of validate, whole",
     "peaks/_fit.py:fit_peaks": NOTHING_GIVEN,
     "peaks/_fit.py:_checked": "an array of errors, of which many can be wrong",
     "peaks/_fit_nd.py:fit_peaks_nd": NOTHING_GIVEN,
@@ -92,13 +93,15 @@ WITHOUT_ADVICE = {
     "catalog/_consolidator.py:update_from_stream_resource": DOCUMENTS,
     "catalog/_server.py:_wait_for_port": "the end of the server's own log follows",
     "devices/_ophyd/_frames.py:data_keys": "ophyd-async calls in another order than it promises",
-    "geometry.py:from_spec": OTHERS,
+    "geometry/_levels.py:levels_of_spec": OTHERS,
     "ingest/cubes/_axes.py:_in_hertz": ADVISED,
     "ingest/cubes/_axes.py:_number": ADVISED,
     "ingest/cubes/_axes.py:find_axes": ADVISED,
     "ingest/cubes/_axes.py:polarizations": ADVISED,
     "ingest/cubes/_errors.py:naming": ADVISED,
-    "ingest/cubes/_time.py:_in_utc": ADVISED,
+    "ingest/cubes/_grid.py:check": ADVISED,
+    "ingest/cubes/_grid.py:of": ADVISED,
+    "ingest/cubes/_time.py:mjd": ADVISED,
     "ingest/cubes/_time.py:time_of": ADVISED,
     "ingest/cubes/_discover.py:like": "convert them on their own, it says",
     "ingest/cubes/_state.py:take_up": "caught and said as a StateError, with advice",
@@ -110,6 +113,7 @@ WITHOUT_ADVICE = {
     "store/_batch.py:publish": "the report of validate, whole",
     "store/_codecs.py:_decoding_step": REPORTED,
     "store/_codecs.py:_without_checksum": REPORTED,
+    "store/_codecs.py:step": REPORTED,
     "store/_failure.py:check": "the first failure, repeated; its cause was said, with what to do",
     "store/_files.py:pread_into": SYSTEM,
     "store/_files.py:preallocate": SYSTEM,
@@ -153,7 +157,9 @@ def texts_of(tree: ast.Module) -> dict[str, str]:
     found = {
         node.targets[0].id: text_of(node.value)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and not any(isinstance(part, ast.Call) for part in ast.walk(node.value))
     }
     return {name: text for name, text in found.items() if text}
 
