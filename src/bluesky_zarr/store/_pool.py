@@ -15,7 +15,7 @@ import operator
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
@@ -125,7 +125,7 @@ def calls_ahead(nbytes: int, most: int) -> int:
     return max(1, min(2 * worker_count(), most // max(1, nbytes)))
 
 
-def in_order(calls: Iterable[Callable[[], T]], *, ahead: int = 0) -> Iterator[T]:
+def in_order(calls: Iterable[Callable[[], T]], *, ahead: int = 0) -> Generator[T, None, None]:
     """Make calls in the pool of this process and give their results in the order of the calls.
 
     So many as `ahead`, or else two for each core, are under way, or done and not yet taken, at

@@ -14,6 +14,7 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bluesky_zarr.ingest._fits import FitsError
@@ -21,6 +22,7 @@ from bluesky_zarr.ingest.cubes import (
     CubesConfig,
     OutputExistsError,
     StateError,
+    _task,
     convert,
     ingest_cube,
     open_output,
@@ -30,6 +32,7 @@ from bluesky_zarr.ingest.cubes import (
 )
 from bluesky_zarr.ingest.cubes._here import convert_here
 from bluesky_zarr.store import _batch, validate
+from bluesky_zarr.store._arrays import ArrayWriter, Encoded
 from tests.ingest.cubes.converting import convert_and_say
 from tests.ingest.cubes.images import MHZ, content, header, name_of, night, truth, write
 
@@ -304,6 +307,32 @@ def test_a_file_that_is_changed_meanwhile_is_found_out(images: Path, tmp_path: P
         os.utime(victim)
         with pytest.raises(FitsError, match=f"{victim.name}: it was changed since its header"):
             convert(conversion)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("at", ["writing", "encoding"])
+def test_no_thread_reads_on_while_somebody_keeps_the_error(
+    images: Path, tmp_path: Path, monkeypatch, at: str, error: BaseException
+) -> None:
+    encoded = ArrayWriter.encoded
+
+    def fail(*_: object) -> None:
+        raise error
+
+    def fail_at_an_image(self: ArrayWriter, values: np.ndarray) -> Encoded:
+        if values.ndim == 5:
+            raise error
+        return encoded(self, values)
+
+    if at == "writing":
+        monkeypatch.setattr(_task, "_append", fail)
+    else:
+        monkeypatch.setattr(ArrayWriter, "encoded", fail_at_an_image)
+    with pytest.raises(type(error)) as kept:
+        ingest_cube(config(images, tmp_path))
+    assert kept.value is error
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith(("ingest-read", "ingest-sync"))]
 
 
 def test_bad_input_leaves_nothing(images: Path, tmp_path: Path) -> None:

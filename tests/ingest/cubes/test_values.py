@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from astropy.wcs import WCS
 from crc32c import crc32c
 
 from bluesky_zarr.ingest._fits import FitsError
-from bluesky_zarr.ingest.cubes import CubesConfig, Ingested, ingest_cube
+from bluesky_zarr.ingest.cubes import CubesConfig, Ingested, _task, ingest_cube
+from bluesky_zarr.ingest.cubes._tiles import Tiles
 from bluesky_zarr.ingest.cubes._time import time_of
 from bluesky_zarr.store import validate
 from tests.ingest.cubes.images import (
@@ -83,6 +85,55 @@ def test_a_plain_image_is_read_without_astropy(tmp_path: Path, monkeypatch) -> N
     made = ingest(directory)
     np.testing.assert_array_equal(image(made.path, 0, 2), truth(0, 2))
     np.testing.assert_array_equal(image(made.path, 1, 0), truth(1, 0))
+
+
+@pytest.mark.parametrize(
+    "cards", [{}, {"BLANK": 7}, {"BSCALE": 1.0, "BZERO": 0.0}, {"LONG": "x" * 99}]
+)
+@pytest.mark.parametrize("ndim", [2, 3, 4])
+def test_every_bit_of_an_image_stays_as_it_is(tmp_path: Path, cards: dict, ndim: int) -> None:
+    bits = truth(0, 0).view("u4")
+    # Quiet and signalling NaNs with something to say, zeros of both signs, the least and infinite.
+    bits[0, :8] = [0x7FC00001, 0x7F800001, 0xFFA12345, 0, 1 << 31, 1, 0x7F800000, 0xFF800000]
+    path = tmp_path / "in" / name_of(TIMES[0], 41)
+    write(path, truth(0, 0), header(41), ndim=ndim)
+    head = fits.getheader(path)
+    head["HIERARCH A long name"] = 1
+    head.update(cards)
+    pixels = bits.astype(">u4").tobytes()
+    path.write_bytes(head.tostring().encode() + pixels + bytes(-len(pixels) % 2880))
+    with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
+        found = cube["SKY"][0, 0, 0].to_numpy().T
+        np.testing.assert_array_equal(np.ascontiguousarray(found).view("u4"), bits)
+        assert int(cube["source_crc32c"][0, 0]) == crc32c(path.read_bytes())
+
+
+@pytest.mark.parametrize("kind", ["plain", "gzip"])
+def test_an_image_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch, kind
+) -> None:
+    path = write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), header(41), kind=kind)
+    owner, name = (Tiles, "put") if kind == "plain" else (_task, "read_image")
+    read = getattr(owner, name)
+
+    def change(*args: Any, **options: Any) -> Any:
+        found = read(*args, **options)
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+        return found
+
+    monkeypatch.setattr(owner, name, change)
+    with pytest.raises(FitsError, match="it was changed since its header was read"):
+        ingest(tmp_path / "in")
+
+
+def test_an_image_without_polarizations_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in" / name_of(TIMES[0], 41)
+    path.parent.mkdir()
+    head = fits.PrimaryHDU(truth(0, 0)[np.newaxis, np.newaxis], header(41)).header
+    head["NAXIS4"] = 0
+    path.write_bytes(head.tostring().encode())
+    with pytest.raises(FitsError, match="its axis 4 has no pixels; move it out"):
+        ingest(tmp_path / "in")
 
 
 def test_an_image_with_a_checksum_of_its_own_is_compared_with_it(tmp_path: Path) -> None:
@@ -244,6 +295,10 @@ def test_coordinates_of_another_frame_become_fk5(tmp_path: Path, frame: str, equ
         right = SkyCoord(ra, dec, unit="deg", frame=theirs).transform_to(FK5(equinox="J2000"))
         found = [float(cube[name][3, 5]) for name in ("right_ascension", "declination")]
         np.testing.assert_allclose(found, [right.ra.deg, right.dec.deg], rtol=0, atol=1e-10)  # pyright: ignore
+        told = {"ICRS": "icrs", "FK4": "fk4 B1950.0", "FK5": "fk5 J1950.0" if equinox else None}
+        for name in ("right_ascension", "declination"):
+            assert (cube[name].attrs["frame"], cube[name].attrs["equinox"]) == ("fk5", "J2000.0")
+            assert cube[name].attrs.get("converted_from") == told[frame]
 
 
 @pytest.mark.parametrize("projection", ["SIN", "TAN", "ZEA", "ARC"])

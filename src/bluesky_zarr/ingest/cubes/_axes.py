@@ -128,7 +128,7 @@ def polarizations(header: Header, axes: Axes, default: str) -> tuple[str, ...]:
     Raises
     ------
     ImageError
-        The polarization axis has a value that stands for none.
+        The polarization axis is empty, or has a value that stands for none.
     """
     if not axes.stokes:
         return (default,)
@@ -137,6 +137,8 @@ def polarizations(header: Header, axes: Axes, default: str) -> tuple[str, ...]:
     step = _number(header, f"CD{n}_{n}", step)
     reference = _number(header, f"CRPIX{n}", 1.0)
     length = int(card_value(header, f"NAXIS{n}", 1))
+    if not length:
+        raise ImageError(f"its axis {n} has no pixels", "move it out of the input directory")
     codes = [first + (i + 1 - reference) * step for i in range(length)]
     unknown = [code for code in codes if code not in _STOKES]
     if unknown:

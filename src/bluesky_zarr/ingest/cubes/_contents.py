@@ -47,6 +47,9 @@ def make_arrays(config: CubesConfig, images: ImageSet, store: BatchStore) -> Non
     _coordinate(store, "l", l, ("l",), "rad", {"long_name": f"{direction}the east"})
     _coordinate(store, "m", m, ("m",), "rad", {"long_name": f"{direction}the north"})
     rows = max(1, min(images.shape[3], _COORDINATE_ELEMENTS // images.shape[4]))
+    frame = {"frame": "fk5", "equinox": "J2000.0"}
+    if converted_from := images.grid.converted_from:
+        frame["converted_from"] = converted_from
     sky = [
         store.create_array(
             name,
@@ -56,7 +59,7 @@ def make_arrays(config: CubesConfig, images: ImageSet, store: BatchStore) -> Non
             chunks=(rows, images.shape[4]),
             units="deg",
             fill_value=math.nan,
-            attributes={"long_name": name.replace("_", " "), "frame": "fk5", "equinox": "J2000.0"},
+            attributes={"long_name": name.replace("_", " "), **frame},
         )
         for name in ("right_ascension", "declination")
     ]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bluesky_zarr.ingest._files import SUFFIXES, files_beneath, is_fits
-from bluesky_zarr.ingest._fits import FitsError
+from bluesky_zarr.ingest._fits import FitsError, check_is_file
 from bluesky_zarr.ingest.cubes._axes import card_value, find_axes, polarizations, spectral_value
 from bluesky_zarr.ingest.cubes._errors import ImageError, naming
 from bluesky_zarr.ingest.cubes._grid import SpatialGrid
@@ -297,6 +297,8 @@ def _look(path: Path, directory: Path, fixed_dir: Path | None, *, fix: bool) -> 
                 f"it has no corrected copy {str(read)!r}",
                 "run `bluesky-zarr ingest fix-headers`, or leave out --skip-header-fixing",
             )
+    # Before the header is read: a change while it is being read is found out then.
+    found = check_is_file(path)
     stored, offset = read_header(read)
     header = stored
     with naming(read):
@@ -316,7 +318,6 @@ def _look(path: Path, directory: Path, fixed_dir: Path | None, *, fix: bool) -> 
         shown = polarizations(header, axes, stokes_in(path.name))
         units = str(card_value(header, "BUNIT", "")).strip()
         on_axis = spectral_value(header) or frequency
-    found = path.stat()
     name = path.relative_to(directory).as_posix()
     plain = None
     if fixed_dir is None:  # else there is a copy to be read, or to be made

@@ -145,6 +145,20 @@ class SpatialGrid:
                 ra, dec = sky.ra.deg, sky.dec.deg
             yield first, ra, dec
 
+    @property
+    def converted_from(self) -> str:
+        """The frame of the image's own coordinates, as "fk4 B1950.0"; empty if that is FK5 J2000,
+        in which `sky` gives them.
+        """
+        _, frame, is_fk5 = self._in_the_sky()
+        if is_fk5:
+            return ""
+        equinox = getattr(frame, "equinox", None)
+        if equinox is None:
+            return frame.name
+        letter, year = ("B", equinox.byear) if "fk4" in frame.name else ("J", equinox.jyear)
+        return f"{frame.name} {letter}{round(year, 3)}"
+
     def _in_the_sky(self) -> tuple[Any, Any, bool]:
         """The astropy.wcs.WCS, the frame of its coordinates, and whether that is FK5 J2000."""
         from astropy.io.fits import Header

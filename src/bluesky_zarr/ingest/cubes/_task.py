@@ -4,6 +4,7 @@ run in any process on any host that has them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
@@ -80,8 +81,8 @@ def convert_blocks(tasks: Iterable[Task]) -> Generator[Done, None, None]:
     room: list[Tiles] = []
     order: deque[tuple[_Filled, tuple[int, ...], bool]] = deque()
 
-    def calls() -> Iterator[Callable[[], Encoded]]:
-        for following in _read_ahead(itertools.chain([first], tasks), array, room):
+    def calls(images: Iterator[Future[_Filled]]) -> Iterator[Callable[[], Encoded]]:
+        for following in images:
             try:
                 image = following.result()
             except Exception as error:
@@ -94,21 +95,25 @@ def convert_blocks(tasks: Iterable[Task]) -> Generator[Done, None, None]:
                 yield functools.partial(array.encoded, values[np.newaxis, np.newaxis, np.newaxis])
 
     chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
+    ahead = calls_ahead(chunk_bytes, _AHEAD_BYTES)
     shards: dict[tuple[int, ...], WholeShard] = {}
     checksums: dict[Place, int] = {}
+    # Closed, not left to whoever keeps the error: nothing is read or encoded any more after it.
+    images = contextlib.closing(_read_ahead(itertools.chain([first], tasks), array, room))
     try:
-        for encoded in in_order(calls(), ahead=calls_ahead(chunk_bytes, _AHEAD_BYTES)):
-            image, chunk, is_whole = order.popleft()
-            _append(array, shards, (*image.place, *chunk), encoded)
-            if not is_whole:
-                continue
-            room.append(image.tiles)
-            checksums[image.place] = image.checksum
-            if image.is_last:
-                for shard in shards.values():
-                    shard.commit()
-                yield _done(image.task, checksums, shards)
-                shards, checksums = {}, {}
+        with images as read, contextlib.closing(in_order(calls(read), ahead=ahead)) as results:
+            for encoded in results:
+                image, chunk, is_whole = order.popleft()
+                _append(array, shards, (*image.place, *chunk), encoded)
+                if not is_whole:
+                    continue
+                room.append(image.tiles)
+                checksums[image.place] = image.checksum
+                if image.is_last:
+                    for shard in shards.values():
+                        shard.commit()
+                    yield _done(image.task, checksums, shards)
+                    shards, checksums = {}, {}
     except BaseException:
         for shard in shards.values():
             shard.discard()
@@ -175,7 +180,7 @@ class _Filled:
 
 def _read_ahead(
     tasks: Iterable[Task], array: ArrayWriter, room: list[Tiles]
-) -> Iterator[Future[_Filled]]:
+) -> Generator[Future[_Filled], None, None]:
     """The images of tasks, of which one is being read while the one before is made use of."""
     with ThreadPoolExecutor(1, "ingest-read") as reader:
         waiting: deque[Future[_Filled]] = deque()
@@ -200,22 +205,15 @@ def _fill(
 def _read(task: Task, source: Source, tiles: Tiles) -> int:
     """Fill in an image; returns the crc32c of its file."""
     path = task.directory / source.name
-    try:
-        found = path.stat()
-        if (found.st_size, found.st_mtime_ns) != (source.nbytes, source.mtime_ns):
-            raise FitsError(
-                path,
-                f"it was changed since its header was read: {source.nbytes} bytes then, "
-                f"{found.st_size} now",
-                "begin again with --rebuild, when nobody writes it any more",
-            )
-        if source.plain is not None:
-            return read_plain(path, source.plain, source.nbytes, tiles)
-    except OSError as error:
-        raise FitsError(
-            path, f"it cannot be read ({error.strerror})", "put it back, and go on with --resume"
-        ) from error
+    _check_unchanged(path, source)
+    if source.plain is not None:
+        with _gone_in_words(path):
+            checksum = read_plain(path, source.plain, source.nbytes, tiles)
+        # Half of it may be the old image, and half the new one.
+        _check_unchanged(path, source)
+        return checksum
     image = _image(task, path)
+    _check_unchanged(path, source)
     if image.planes.shape != tiles.shape:
         raise FitsError(
             path,
@@ -224,6 +222,28 @@ def _read(task: Task, source: Source, tiles: Tiles) -> int:
         )
     tiles.fill(image.planes)
     return image.crc32c
+
+
+def _check_unchanged(path: Path, source: Source) -> None:
+    with _gone_in_words(path):
+        found = path.stat()
+    if (found.st_size, found.st_mtime_ns) != (source.nbytes, source.mtime_ns):
+        raise FitsError(
+            path,
+            f"it was changed since its header was read: {source.nbytes} bytes then, "
+            f"{found.st_size} now",
+            "begin again with --rebuild, when nobody writes it any more",
+        )
+
+
+@contextlib.contextmanager
+def _gone_in_words(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FitsError(
+            path, f"it cannot be read ({error.strerror})", "put it back, and go on with --resume"
+        ) from error
 
 
 def _image(task: Task, path: Path) -> Image:
