@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from bluesky_zarr.plans._resolve import Resolve
+from bluesky_zarr.plans._resolve._spot import Spot
 from bluesky_zarr.plans._strategy import Strategy
 from tests.plans.searching import counts, gaussians, line, run
 
@@ -189,6 +190,24 @@ def test_a_step_beside_a_peak_is_not_part_of_it(apart, seed):
         )
 
     assert_found(run(Resolve(), line(2), counts(rate, seed)), (50, 3))
+
+
+@pytest.mark.parametrize("unit", [1e-18, 1e-15, 1.0, 1e20, 1e60])
+@pytest.mark.parametrize("noise", [0, 1])
+def test_the_unit_of_the_signal_does_not_matter(unit, noise):
+    def signal(points):
+        peak = 100 * np.exp2(-((2 * (points[:, 0] - 50) / 5) ** 2))
+        return unit * (peak + noise * (5 + rng.normal(size=len(points))))
+
+    rng = np.random.default_rng(3)
+    assert_found(run(Resolve(), line(2), signal), (50, 5))
+
+
+def test_a_flat_top_has_ended_however_far_away():
+    spot = Spot(0.0, 1e-9, 2.0, 10.0, 2.0, shape="flat-top", fraction=0.95)
+    with np.errstate(all="raise", under="ignore"):
+        curve = spot.curve(np.array([-1e6, 0.0, 0.5e-9, 1.0]))
+    np.testing.assert_allclose(curve, [0, 2, 1, 0], atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -22,6 +22,8 @@ _QUARTER = 3.1381
 _SHAPE_ERROR = 0.01
 #: So many values are added sooner one by one.
 _FEW = 60
+#: From here on all float64 are whole numbers, which then says nothing.
+_WHOLE = 2.0**52
 #: What is below this fraction of the whole signal's range is taken for noise, even in a signal
 #: without any.
 _FLOOR = 0.002
@@ -90,7 +92,8 @@ class Noise:
         around = y[2:] + y[:-2]
         around *= 0.5
         second = np.abs(y[1:-1] - around)
-        if np.minimum.reduce(y) >= 0 and not np.count_nonzero(y != np.rint(y)):
+        countable = np.minimum.reduce(y) >= 0 and np.maximum.reduce(y) < _WHOLE
+        if countable and not np.count_nonzero(y != np.rint(y)):
             # Few different values may have a common divisor by chance.
             many = len(set(y.tolist())) >= 6 and np.maximum.reduce(y) < 1e15
             gain = float(np.gcd.reduce(y.astype(np.int64))) if many else 1.0

@@ -318,7 +318,7 @@ class Explanation:
                     return False
             drop = height - _mean(rest[beside])
             spread = variance + _mean(spread_of[beside]) / (beside.stop - beside.start)
-            if drop + 1.5 * math.sqrt(spread) < 0.25 * spot.height + 1e-12:
+            if drop + 1.5 * math.sqrt(spread) <= 0.25 * spot.height:
                 return False
             if least is not None and drop < least * math.sqrt(spread):
                 return False

@@ -71,7 +71,9 @@ class Spot:
         """The peak alone."""
         squared = ((x - self.center) / self.fwhm) ** 2
         if self.shape == FLAT_TOP:
-            return self.height * np.exp2(-((4.0 * squared) ** (1.0 / (1.0 - self.fraction))))
+            # Far out nothing is left of it, and a larger power would overflow.
+            near = np.minimum(4.0 * squared, 1e4)
+            return self.height * np.exp2(-(near ** (1.0 / (1.0 - self.fraction))))
         curve = np.exp(-_LN16 * squared)
         if self.shape != "gaussian":
             tails = 1.0 / (1.0 + 4.0 * squared)
