@@ -15,6 +15,7 @@ import pytest
 from bluesky_zarr.store import Layout, SourceInfo, ZarrWriter
 from bluesky_zarr.store._turn import Turn
 from tests.store.reading import zarr_python
+from tests.store.test_interrupts import interrupted_at
 
 
 @pytest.fixture
@@ -126,3 +127,15 @@ def test_an_interrupted_write_does_not_keep_the_turn(tmp_path: Path) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_ctrl_c_while_waiting_keeps_nobody_from_the_turn() -> None:
+    for step in range(4):
+        turn = Turn()
+        with turn:
+            assert interrupted_at(step, turn.__enter__)
+            other = threading.Thread(target=turn.wake, daemon=True)
+            other.start()
+            other.join(10)
+            assert not other.is_alive(), f"interrupted at line {step}"
+        assert (len(turn.free), turn.waiting) == (2, 0)

@@ -30,12 +30,14 @@ class Turn:
     2
     """
 
-    __slots__ = ("_freed", "free", "waiting")
+    __slots__ = ("_freed", "_lock", "free", "waiting")
 
     def __init__(self) -> None:
         self.free: list[None] = [None, None]
         self.waiting = 0
-        self._freed = threading.Condition()
+        # Always entered as the bare lock, for the reason that `FrameQueue` has.
+        self._lock = threading.Lock()
+        self._freed = threading.Condition(self._lock)
 
     def __enter__(self) -> None:
         while True:
@@ -52,11 +54,11 @@ class Turn:
 
     def wake(self) -> None:
         """Let one of those who wait try again."""
-        with self._freed:
+        with self._lock:
             self._freed.notify()
 
     def _wait(self) -> None:
-        with self._freed:
+        with self._lock:
             # Said before looking: who gives the turn up after that sees it.
             self.waiting += 1
             try:
