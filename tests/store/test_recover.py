@@ -27,6 +27,7 @@ from bluesky_zarr.store import (
     recover,
     validate,
 )
+from bluesky_zarr.store import _frames, _shard
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._identity import process_identity
 from bluesky_zarr.store._metadata import nodes, read_document, write_document
@@ -324,6 +325,26 @@ def test_a_frame_of_which_a_tile_is_not_there_is_left_out(tmp_path):
     set_entry(store, (0, 1), {(y, x): missing for y in range(2) for x in range(2)})
     assert recover(store)
     expect(store, (0,))
+
+
+def test_a_tail_torn_behind_a_whole_frame_is_filled_up_again(tmp_path):
+    store = crashed(tmp_path / "scan.zarr", (0, 1, 2))
+    (path,) = (p for p in (store / KEY / "c").rglob("*") if p.is_file())
+    os.truncate(path, path.stat().st_size - 20)  # of the zeros that fill the record up
+    assert recover(store)
+    expect(store, (0, 1, 2))
+
+
+@pytest.mark.parametrize("codec", ["none", "blosc-zstd-1"])
+def test_records_that_follow_one_another_without_a_gap_are_found(tmp_path, monkeypatch, codec):
+    order = (0, 1, 2, 3, 2, 4)
+    with monkeypatch.context() as first_version:
+        for module in (_frames, _shard):
+            first_version.setattr(module, "ALIGNMENT", 1)
+        store = crashed(tmp_path / "scan.zarr", order, codec=codec)
+    set_entry(store, (0, 2), {(0, 0): (2**64 - 1, 2**64 - 1)})
+    assert recover(store)
+    expect(store, order)
 
 
 def test_a_torn_tail_is_left_out(tmp_path):

@@ -17,6 +17,7 @@ from bluesky_zarr.store import (
     publish,
     validate,
 )
+from bluesky_zarr.store import _frames, _shard
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._metadata import read_document, write_document
 from bluesky_zarr.store._shard import ENTRY
@@ -94,6 +95,24 @@ def test_a_sound_store_is_sound(tmp_path, codec, published, layout):
             f"validate {store} ({'complete' if published else 'running'})"
         )
         assert "11 frames" in str(report)
+
+
+@pytest.mark.parametrize("codec", ["none", "blosc-zstd-1"])
+@pytest.mark.parametrize("count", [1, 11])
+@pytest.mark.parametrize("published", [True, False])
+def test_a_store_whose_records_follow_one_another_without_a_gap_is_sound(
+    tmp_path, monkeypatch, codec, count, published
+):
+    with monkeypatch.context() as first_version:
+        for module in (_frames, _shard):
+            first_version.setattr(module, "ALIGNMENT", 1)
+        store = write(
+            tmp_path / "scan.zarr", codec=codec, count=count, again=(0,), published=published
+        )
+    report = validate(store, deep=True)
+    assert report, str(report)
+    array = zarr.open_array(store / KEY, mode="r")
+    np.testing.assert_array_equal(np.asarray(array[0, 0]), frame(count))
 
 
 def test_a_path_and_a_uri_name_the_same_store(store, monkeypatch):

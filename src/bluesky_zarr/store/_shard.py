@@ -289,7 +289,8 @@ class ShardFile:
         """
         if not self.end_index_is_whole():
             header = self._pread(self.header_bytes, 0)
-            pwrite_all(self._fd, header + checksum(header), self.size)
+            # What a crash left ends anywhere, and zeros fill the last record up.
+            pwrite_all(self._fd, header + checksum(header), aligned(self.size))
         # The same size again, which frees what is preallocated beyond.
         os.ftruncate(self._fd, self.size)
 
@@ -330,9 +331,18 @@ class ShardFile:
         data = memoryview(self.read_chunk(extent))
         return len(data) == extent[1] and len(data) >= 4 and checksum(data[:-4]) == bytes(data[-4:])
 
+    def is_aligned(self, *, published: bool) -> bool:
+        """Whether its records begin and end at multiples of `ALIGNMENT`; those of the first
+        versions of this format follow one another without a gap.
+        """
+        end = self.size - (self.header_bytes + 4 if published else 0)
+        return not end % ALIGNMENT and not any(
+            offset % ALIGNMENT for _, (offset, _) in self.present()
+        )
+
     def gaps_are_zeros(self, extent: tuple[int, int]) -> bool:
         """Whether only zeros fill up the record of the encoded chunk at (offset, length), and what
-        lies between the index and the first record.
+        lies between the index and the first record, of a file that `is_aligned`.
         """
         offset, nbytes = extent
         front = offset - aligned(self.lead + HEAD_BYTES)
