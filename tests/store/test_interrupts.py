@@ -35,13 +35,10 @@ def interrupted_at(step: int, call: Callable[[], object]) -> bool:
         line = linecache.getline(name, frame.f_lineno).lstrip()
         # The interpreter looks at signals where something is called: never between a lock's
         # `__enter__` and its block, nor between that and its `__exit__`, which both count as the
-        # line of the `with`, unless the lock is a class of Python. Of those, `Turn` calls nothing
-        # once the turn is its own, and whoever does without its methods gives it up (`UNSEEN`) in
-        # a `finally`, which no call comes right before.
+        # line of the `with`, unless the lock is a class of Python. A `Turn` is given up (`UNSEEN`)
+        # in a `finally`, which no call comes right before.
         if (event == "line" and "(" in line and not line.startswith(UNSEEN)) or (
-            event == "return"
-            and frame.f_code.co_name == "__enter__"
-            and not name.endswith("_turn.py")
+            event == "return" and frame.f_code.co_name == "__enter__"
         ):
             left -= 1
             if left < 0:

@@ -24,10 +24,11 @@ from bluesky_zarr.store import (
     SourceInfo,
     StreamTable,
     ZarrWriter,
+    _frames,
+    _shard,
     recover,
     validate,
 )
-from bluesky_zarr.store import _frames, _shard
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._identity import process_identity
 from bluesky_zarr.store._metadata import nodes, read_document, write_document

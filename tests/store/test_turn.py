@@ -6,14 +6,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bluesky_zarr.store import Layout, SourceInfo, ZarrWriter
-from bluesky_zarr.store._turn import Turn
+from bluesky_zarr.store._turn import Turn, taking_turns
 from tests.store.reading import zarr_python
 from tests.store.test_interrupts import interrupted_at
 
@@ -35,48 +35,69 @@ def together(*works: threading.Thread) -> None:
         assert not work.is_alive()
 
 
+class Shared:
+    def __init__(self) -> None:
+        self.turn = Turn()
+        self.count = 0
+
+    @taking_turns
+    def call(self, work: Callable[[], object]) -> None:
+        work()
+
+    def add(self) -> None:
+        before = self.count
+        len(str(before))  # so that others may come in between
+        self.count = before + 1
+
+
 def test_one_thread_at_a_time_has_the_turn(hasty: None) -> None:
-    turn = Turn()
-    count = 0
+    shared = Shared()
     ready = threading.Barrier(4)
 
     def work() -> None:
-        nonlocal count
         ready.wait()
         for _ in range(5_000):
-            with turn:
-                before = count
-                len(str(before))  # so that others may come in between
-                count = before + 1
+            shared.call(shared.add)
 
     together(*(threading.Thread(target=work) for _ in range(4)))
-    assert count == 20_000
-    assert (len(turn.free), turn.waiting) == (2, 0)
+    assert shared.count == 20_000
+    assert (len(shared.turn.free), shared.turn.waiting) == (2, 0)
 
 
 def test_who_waits_goes_on_when_the_turn_is_given_up() -> None:
-    turn = Turn()
+    shared = Shared()
     inside = threading.Event()
+    thread = threading.Thread(target=shared.call, args=(inside.set,))
 
     def work() -> None:
-        with turn:
-            inside.set()
-
-    with turn:
-        thread = threading.Thread(target=work)
         thread.start()
-        while not turn.waiting:
+        while not shared.turn.waiting:
             time.sleep(0.001)
         assert not inside.is_set()
+
+    shared.call(work)
     thread.join(60)
     assert inside.is_set()
 
 
 def test_an_error_gives_the_turn_up() -> None:
-    turn = Turn()
+    shared = Shared()
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), turn:
-            1 / 0  # noqa: B018
+        with pytest.raises(ZeroDivisionError):
+            shared.call(lambda: 1 / 0)
+
+
+def test_ctrl_c_while_waiting_keeps_nobody_from_the_turn() -> None:
+    shared = Shared()
+    for step in range(5):
+        del shared.turn.free[1]
+        assert interrupted_at(step, lambda: shared.call(shared.add))
+        other = threading.Thread(target=shared.turn.wake, daemon=True)
+        other.start()
+        other.join(10)
+        assert not other.is_alive(), f"interrupted at line {step}"
+        shared.turn.free.append(None)
+        assert shared.turn.waiting == 0
 
 
 def test_threads_that_write_at_once_lose_no_frame(tmp_path: Path, hasty: None) -> None:
@@ -102,10 +123,17 @@ def test_threads_that_write_at_once_lose_no_frame(tmp_path: Path, hasty: None) -
     assert sorted(numbers) == list(range(1, 1501))
 
 
-def test_an_interrupted_write_does_not_keep_the_turn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["write", "write_many", "flush"])
+def test_an_interrupted_call_does_not_keep_the_turn(tmp_path: Path, way: str) -> None:
     writer = ZarrWriter(tmp_path / "s.zarr", layout=Layout((65_536, 2, 2), (65_536, 2, 2)))
     sink = writer.prepare(SourceInfo("cam", "uint16", (2, 2), flown=True), key="cam")
     frame = np.ones((2, 2), "uint16")
+    calls: dict[str, Callable[[], object]] = {
+        "write": lambda: sink.write(frame),
+        "write_many": lambda: sink.write_many(frame[np.newaxis]),
+        "flush": sink.flush,
+    }
+    call = calls[way]
 
     class Interrupt(Exception):
         pass
@@ -120,22 +148,10 @@ def test_an_interrupted_write_does_not_keep_the_turn(tmp_path: Path) -> None:
             try:
                 signal.setitimer(signal.ITIMER_REAL, 1e-5 + 1e-7 * interrupted)
                 while True:
-                    sink.write(frame)
+                    call()
             except Interrupt:
                 interrupted += 1
                 assert len(sink._run.turn.free) == 2  # pyright: ignore[reportAttributeAccessIssue]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def test_ctrl_c_while_waiting_keeps_nobody_from_the_turn() -> None:
-    for step in range(4):
-        turn = Turn()
-        with turn:
-            assert interrupted_at(step, turn.__enter__)
-            other = threading.Thread(target=turn.wake, daemon=True)
-            other.start()
-            other.join(10)
-            assert not other.is_alive(), f"interrupted at line {step}"
-        assert (len(turn.free), turn.waiting) == (2, 0)

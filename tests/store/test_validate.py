@@ -14,10 +14,11 @@ from bluesky_zarr.store import (
     SourceInfo,
     StreamTable,
     ZarrWriter,
+    _frames,
+    _shard,
     publish,
     validate,
 )
-from bluesky_zarr.store import _frames, _shard
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._metadata import read_document, write_document
 from bluesky_zarr.store._shard import ENTRY

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from bluesky_zarr.store._positions import FrameError, Index, Positions
 from bluesky_zarr.store._slots import Slots
-from bluesky_zarr.store._turn import Turn
+from bluesky_zarr.store._turn import Turn, taking_turns
 
 _logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Grouping:
     ) -> None:
         self.run = Run()
         # Guards all below.
-        self._turn = self.run.turn
+        self.turn = self.run.turn
         self._positions = positions
         self._group = group
         self._capacity = capacity
@@ -121,91 +121,95 @@ class Grouping:
             daemon=True,
         ).start()
 
+    @taking_turns
     def write(self, frame: np.ndarray, index: Index | None, time: float | None) -> int:
         """Take a frame of the right shape and dtype; the number of this write."""
         run = self.run
-        with self._turn:
-            ahead = run.ahead
+        ahead = run.ahead
+        slot = run.end - run.step * ahead
+        if not ahead or (
+            index is not None and (type(index) is not int or index != run.first + slot)
+        ):
+            ahead = self._begin(index)
             slot = run.end - run.step * ahead
-            if not ahead or (
-                index is not None and (type(index) is not int or index != run.first + slot)
-            ):
-                ahead = self._begin(index)
-                slot = run.end - run.step * ahead
-            run.block[slot] = frame
-            run.times[slot] = _time.time() if time is None else time
-            run.ahead = ahead - 1
-            number = run.top - ahead
-            if ahead == 1:
-                self._complete()
-            return number
+        run.block[slot] = frame
+        run.times[slot] = _time.time() if time is None else time
+        run.ahead = ahead - 1
+        number = run.top - ahead
+        if ahead == 1:
+            self._complete()
+        return number
 
+    @taking_turns
     def write_many(
         self, frames: np.ndarray, index: Index | None, times: npt.NDArray[np.float64]
     ) -> int:
         """Take several frames that follow one another in order of acquisition."""
         run = self.run
-        with self._turn:
-            done = 0
-            while done < len(frames):
-                ahead = run.ahead
-                if not ahead or index is not None:
-                    ahead = self._begin(index)
-                    index = None
-                count, step = min(ahead, len(frames) - done), run.step
-                slot = run.end - step * ahead
-                where = slice(slot, slot + step * count if slot + step * count >= 0 else None, step)
-                run.block[where] = frames[done : done + count]
-                self._slots.times[where] = times[done : done + count]
-                run.ahead = ahead - count
-                done += count
-                if ahead == count:
-                    self._complete()
-            self._settle()
-            return self._number
+        done = 0
+        while done < len(frames):
+            ahead = run.ahead
+            if not ahead or index is not None:
+                ahead = self._begin(index)
+                index = None
+            count, step = min(ahead, len(frames) - done), run.step
+            slot = run.end - step * ahead
+            where = slice(slot, slot + step * count if slot + step * count >= 0 else None, step)
+            run.block[where] = frames[done : done + count]
+            self._slots.times[where] = times[done : done + count]
+            run.ahead = ahead - count
+            done += count
+            if ahead == count:
+                self._complete()
+        self._settle()
+        return self._number
 
+    @taking_turns
     def retract(self, index: Index) -> int | None:
         """Take the newest frame of a position out of its block; the position, or None if there is
         no frame.
         """
         run = self.run
-        with self._turn:
-            flat = self._positions.flat(index)
-            self._flush()
-            if not run.first <= flat < self._stop:
-                self._open(flat)
-            slot = flat - run.first
-            count = int(self._slots.counts[slot])
-            if not count or run.block is None:
-                return None
-            before = self._load(self._chunk, slot, count - 1) if count > 1 else None
-            run.block[slot] = self._fill_value if before is None else before[0][slot]
-            self._slots.times[slot] = math.nan if before is None else before[1].times[slot]
-            self._slots.counts[slot] = 0 if before is None else count - 1
-            self._send(keep=True, ranges=())
-            return flat
+        flat = self._positions.flat(index)
+        self._flush()
+        if not run.first <= flat < self._stop:
+            self._open(flat)
+        slot = flat - run.first
+        count = int(self._slots.counts[slot])
+        if not count or run.block is None:
+            return None
+        before = self._load(self._chunk, slot, count - 1) if count > 1 else None
+        run.block[slot] = self._fill_value if before is None else before[0][slot]
+        self._slots.times[slot] = math.nan if before is None else before[1].times[slot]
+        self._slots.counts[slot] = 0 if before is None else count - 1
+        self._send(keep=True, ranges=())
+        return flat
 
+    @taking_turns
     def flush(self) -> None:
         """Hand what waits over."""
-        with self._turn:
-            self._flush()
+        self._flush()
 
+    @taking_turns
     def flush_if_waiting(self) -> None:
         """Hand over what waited at the last call already."""
-        with self._turn:
-            self._settle()
-            if self._new and self._waited:
-                self._flush()
-            self._waited = bool(self._new)
+        self._settle()
+        if self._new and self._waited:
+            self._flush()
+        self._waited = bool(self._new)
 
     def close(self) -> None:
         """Hand what waits over; what comes later is refused."""
+        # Not in turn: who writes without a pause hears of it first, and leaves the turn to this.
         self._ended.set()
-        with self._turn:
-            try:
-                self._flush()
-            finally:
-                self._shut()
+        self._end()
+
+    @taking_turns
+    def _end(self) -> None:
+        try:
+            self._flush()
+        finally:
+            self._shut()
 
     # ------------------------------------------------------------------ the open block
 

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 # Between giving the turn up and looking for who waits, a signal's handler may end the call.
 _LOOK_AGAIN_SECONDS = 0.05
 
 
 class Turn:
-    """A context manager that one thread at a time is in; a thread must not enter it twice.
+    """What one thread at a time has: see `taking_turns`.
 
     Where nobody waits it costs a fifth of a `threading.Lock`. Who has to be faster still (a call of
-    a method costs as much again) does what `__enter__` and `__exit__` do:
+    a method costs as much again) does what `taking_turns` does:
 
     - the second element of `free` is the turn. Who deletes it has it; IndexError says that another
       one has. To delete an element is one step of the interpreter, before and after which, but not
       during which, other threads and signal handlers run, and handlers run only behind a call: none
       comes between the turn and a `try` that follows it.
-    - Who appends it again has given it up, and has to `wake` who is `waiting`.
-
-    Examples
-    --------
-    >>> turn = Turn()
-    >>> with turn:
-    ...     len(turn.free)
-    1
-    >>> len(turn.free)
-    2
+    - Who appends it again has given it up, and has to `wake` who is `waiting`. It has to be
+      appended in the `finally` itself: a handler may end a function of Python, so an `__exit__`,
+      before its first line.
     """
 
     __slots__ = ("_freed", "_lock", "free", "waiting")
@@ -39,25 +35,13 @@ class Turn:
         self._lock = threading.Lock()
         self._freed = threading.Condition(self._lock)
 
-    def __enter__(self) -> None:
-        while True:
-            try:
-                del self.free[1]
-                return
-            except IndexError:
-                self._wait()
-
-    def __exit__(self, *_: object) -> None:
-        self.free.append(None)
-        if self.waiting:
-            self.wake()
-
     def wake(self) -> None:
         """Let one of those who wait try again."""
         with self._lock:
             self._freed.notify()
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Wait until it may be free."""
         with self._lock:
             # Said before looking: who gives the turn up after that sees it.
             self.waiting += 1
@@ -66,3 +50,51 @@ class Turn:
                     self._freed.wait(_LOOK_AGAIN_SECONDS)
             finally:
                 self.waiting -= 1
+
+
+class _HasTurn(Protocol):
+    @property
+    def turn(self) -> Turn: ...
+
+
+S = TypeVar("S", bound=_HasTurn)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def taking_turns(
+    method: Callable[Concatenate[S, P], R],
+) -> Callable[Concatenate[S, P], R]:
+    """A method that one thread at a time is in, of all of its object's that are decorated so; they
+    must not call each other.
+
+    Examples
+    --------
+    >>> class Counter:
+    ...     turn = Turn()
+    ...
+    ...     @taking_turns
+    ...     def free(self):
+    ...         return len(self.turn.free)
+    >>> Counter().free()
+    1
+    """
+
+    @functools.wraps(method)
+    def in_turn(self: S, /, *args: P.args, **options: P.kwargs) -> R:
+        turn = self.turn
+        free = turn.free
+        while True:
+            try:
+                del free[1]
+                break
+            except IndexError:
+                turn.wait()
+        try:
+            return method(self, *args, **options)
+        finally:
+            free.append(None)
+            if turn.waiting:
+                turn.wake()
+
+    return in_turn
