@@ -116,6 +116,15 @@ def test_a_store_whose_records_follow_one_another_without_a_gap_is_sound(
     np.testing.assert_array_equal(np.asarray(array[0, 0]), frame(count))
 
 
+def test_a_temporary_file_that_a_killed_writer_left_beside_a_chunk_is_no_damage(store):
+    chunks = store / "primary/cam_written/c/0"
+    (whole,) = chunks.iterdir()
+    for left in (f"{whole.name}.{'0a' * 16}.partial", f".{whole.name}.{'0a' * 16}.tmp"):
+        (chunks / left).write_bytes(whole.read_bytes()[:3])
+    report = validate(store, deep=True)
+    assert report, str(report)
+
+
 def test_a_path_and_a_uri_name_the_same_store(store, monkeypatch):
     monkeypatch.chdir(store.parent)
     assert validate("scan.zarr")

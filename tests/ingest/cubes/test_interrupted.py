@@ -295,6 +295,7 @@ def test_what_a_killed_worker_was_writing_is_not_published(images, tmp_path, und
         conversion = prepare(settings, validate_input(settings), store)
         convert(conversion)
         (store.path / "SKY" / "c" / "0" / ".0.1234.tmp").write_bytes(b"half a shard")
+        (store.path / "l" / "c" / "0.1234.partial").write_bytes(b"half a chunk")
         assert content(publish(conversion).path) == undisturbed
 
 

@@ -281,8 +281,9 @@ def _sweep(store: BatchStore) -> None:
     """Delete what processes that died were writing. Nothing that has such a name is part of the
     store.
     """
-    for left in store.path.rglob(".*.tmp"):
-        left.unlink(missing_ok=True)
+    for pattern in (".*.tmp", "*.partial"):  # this package's, and zarr-python's
+        for left in store.path.rglob(pattern):
+            left.unlink(missing_ok=True)
 
 
 def _ingested(path: Path, images: ImageSet) -> Ingested:
