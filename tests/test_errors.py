@@ -82,7 +82,7 @@ WITHOUT_A_VALUE = {
     "session/_placer.py:__call__": "two RunEngines, which have no names",
     "store/_grouping.py:_find": "closed by the sink, which names itself when it is asked first",
     "store/_publish.py:entry_count": REPORTED,
-    "store/_table.py:_new_setpoint": HELPER,
+    "store/_table_arrays.py:add_setpoint": HELPER,
 }
 
 WITHOUT_ADVICE = {
@@ -125,7 +125,7 @@ WITHOUT_ADVICE = {
     "store/_paths.py:_check_part": HELPER,
     "store/_publish.py:entry_count": REPORTED,
     "store/_root.py:_refused": SYSTEM,
-    "store/_table.py:_new_setpoint": HELPER,
+    "store/_table_arrays.py:add_setpoint": HELPER,
     "store/_transpose.py:get": SYSTEM,
 }
 

@@ -367,6 +367,19 @@ def test_a_value_that_does_not_fit_is_missing_and_said_and_journalled(
     assert [p["data"]["odd"] for k, p in Journal.read(store) if k == "row"] == [value] * 3
 
 
+def test_the_setpoints_of_an_axis_are_stored_whatever_its_reading_once_said(store):
+    table = StreamTable(store, "primary", ScanGeometry.events(), None)
+    table.declare({"x": Column("number")})
+    table.put(0, seq_num=1, time=T0, data={"x": "stuck"})
+    table.put(1, seq_num=2, time=T0, data={"x": 0.1}, setpoints={"x": 1.0})
+    table.put(2, seq_num=3, time=T0, data={"x": "stuck"}, setpoints={"x": 2.0})
+    table.close()
+    group = opened(store)
+    np.testing.assert_array_equal(group["x"].values, [np.nan, 1, 2])
+    np.testing.assert_array_equal(group["x_readback"].values, [np.nan, 0.1, np.nan])
+    assert table.misfits == {"x": 2}
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [

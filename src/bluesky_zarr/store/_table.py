@@ -1,5 +1,5 @@
 """What is small in a stream's group: coordinates, readings, `seq_num` and `time`, one element per
-position.
+position. How the arrays are called and made is in `_table_arrays`.
 
 These arrays are written at most once a second. What a crash takes with it is in the journal, and
 `fold` puts it back.
@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 import time as clock
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,10 @@ import numpy as np
 
 from bluesky_zarr.geometry import ScanGeometry
 from bluesky_zarr.store._columns import Column, Misfit
-from bluesky_zarr.store._event_arrays import event_array
-from bluesky_zarr.store._files import link_new
 from bluesky_zarr.store._journal import Journal
-from bluesky_zarr.store._kinds import published_status
-from bluesky_zarr.store._length import lengthen_in_turn
-from bluesky_zarr.store._locks import directory_turn
-from bluesky_zarr.store._metadata import (
-    DOCUMENT,
-    encode_document,
-    group_document,
-)
-from bluesky_zarr.store._names import RESERVED, check_axes, check_free, check_reading
-from bluesky_zarr.store._paths import check_inside, check_key
+from bluesky_zarr.store._paths import check_key
 from bluesky_zarr.store._small import Place, SmallArray
+from bluesky_zarr.store._table_arrays import TableArrays
 
 logger = logging.getLogger("bluesky_zarr.store")
 
@@ -114,86 +104,14 @@ class StreamTable:
         self.geometry = geometry
         self.misfits: dict[str, int] = {}
         self._journal = journal
-        self._replay = replay
         self._lock = threading.RLock()
-        self._columns: dict[str, Column] = {}
-        self._names: dict[str, str] = {}
-        self._converters: dict[str, Callable[[Any], Any]] = {}
-        self._fills: dict[str, Any] = {}
-        self._setpoints: dict[str, SmallArray] = {}
-        self._arrays: dict[str, SmallArray] = {}
         self._last_flush = -math.inf
-        check_axes(geometry, self.stream)
-        self._open_group()
+        self._refused: set[str] = set()
+        self._table = TableArrays(self.store_path, stream, geometry, replay=replay)
+        self._arrays = self._table.arrays
         if journal is not None:
             journal.append("stream", {"stream": stream, "geometry": geometry.to_dict()})
-        self._write_coordinates()
-        for name in ("seq_num", "time"):
-            self._arrays[name] = event_array(
-                self._group, name, geometry.names, geometry.shape, growing=geometry.growing
-            )
-        self._describe()
-
-    # ------------------ making arrays
-
-    def _open_group(self) -> None:
-        check_inside(self.store_path, self.stream)
-        status = published_status(self.store_path)
-        if status:
-            raise ValueError(
-                f"{str(self.store_path)!r} is published ({status}); a published store is never "
-                "changed, "
-                "choose another path"
-            )
-        if not self._replay and (self._group / "seq_num" / "c").exists():
-            raise ValueError(
-                f"the stream {self.stream!r} has rows already in {str(self.store_path)!r}; "
-                "write a second run into a store of its own"
-            )
-        group = self.store_path
-        group.mkdir(parents=True, exist_ok=True)
-        # A stream's name may have a slash: without the group above it, readers do not find it.
-        for part in self.stream.split("/"):
-            group = group / part
-            group.mkdir(exist_ok=True)
-            link_new(group / DOCUMENT, encode_document(group_document()))
-
-    @property
-    def _group(self) -> Path:
-        return self.store_path / self.stream
-
-    def _write_coordinates(self) -> None:
-        for dim, coordinate in self.geometry.coordinates:
-            check_free(self._group, self.stream, coordinate.name, "the axis")
-            array = SmallArray(
-                self._group / coordinate.name,
-                shape=(len(coordinate.values),),
-                dims=(dim,),
-                dtype="<f8",
-                fill_value=math.nan,
-                units=coordinate.units,
-                attributes={"role": "setpoint"},
-            )
-            array.set_all(coordinate.values)
-            array.flush()
-            array.write_document()
-
-    def _array(self, name: str, column: Column, attributes: Mapping[str, Any]) -> SmallArray:
-        growing = self.geometry.growing
-        return SmallArray(
-            self._group / name,
-            shape=(*((0,) if growing else self.geometry.shape), *column.stored_shape),
-            dims=(*self.geometry.names, *column.stored_dims(name)),
-            dtype=column.stored_dtype,
-            fill_value=column.fill_value,
-            growing=growing,
-            units=column.units,
-            long_name=column.long_name,
-            attributes=attributes,
-        )
-
-    def _reading(self, name: str, key: str, column: Column) -> SmallArray:
-        return self._array(name, column, {"role": "reading", "data_key": key})
+        self._table.begin()
 
     def declare(self, columns: Mapping[str, Column]) -> None:
         """Make an array for each reading; what is declared already in the same way is left alone.
@@ -205,67 +123,19 @@ class StreamTable:
             was declared differently before. None of them is declared.
         """
         with self._lock:
-            names = {key: self._checked_name(key, column) for key, column in columns.items()}
-            new = {key: column for key, column in columns.items() if key not in self._columns}
-            stored = [*self._names.values(), *(names[key] for key in new)]
-            for key in new:
-                if stored.count(names[key]) > 1:
-                    raise ValueError(
-                        f"the reading {key!r} would be stored as {names[key]!r}, and so would "
-                        "another one of the "
-                        f"stream {self.stream!r}; rename one of the two"
-                    )
+            new = self._table.undeclared(columns)
             if not new:
                 return
             if self._journal is not None:
                 described = {key: dataclasses.asdict(column) for key, column in new.items()}
                 self._journal.append("columns", {"stream": self.stream, "columns": described})
-            for key, column in new.items():
-                self._columns[key] = column
-                self._names[key] = names[key]
-                self._converters[key] = column.converter()
-                self._fills[key] = column.fill_value
-                self._arrays[names[key]] = self._reading(names[key], key, column)
-            self._describe()
-
-    def _checked_name(self, key: str, column: Column) -> str:
-        known = self._columns.get(key)
-        if known is not None:
-            if known != column:
-                raise ValueError(
-                    f"the reading {key!r} was declared as {known} in the stream {self.stream!r} "
-                    f"and is now {column}; "
-                    "use another stream for it"
-                )
-            return self._names[key]
-        check_reading(key)
-        taken = {*self.geometry.axes, *self.geometry.names, *self._setpoints}
-        name = f"{key}_readback" if key in taken else key
-        check_free(self._group, self.stream, name, "the reading")
-        return name
+            self._table.declare(new)
 
     @property
     def names(self) -> dict[str, str]:
         """Of each reading declared, the name of its array in the group."""
         with self._lock:
-            return dict(self._names)
-
-    def _describe(self) -> None:
-        """Write the documents; each names the arrays that are coordinates, but not those of a dim,
-        as CF does.
-        """
-        dims = set(self.geometry.names)
-        axes = {*self.geometry.axes, *self._setpoints}
-        readbacks = [name for key, name in self._names.items() if name != key and key in axes]
-        # The attribute is a list of words: a name with a blank cannot be in it.
-        coordinates = [
-            n for n in (*sorted(axes - dims), *readbacks) if not any(c.isspace() for c in n)
-        ]
-        for name, array in self._arrays.items():
-            array.attributes.pop("coordinates", None)
-            if coordinates and name not in coordinates:
-                array.attributes["coordinates"] = " ".join(coordinates)
-        self._write_documents()
+            return dict(self._table.names)
 
     # ------------------ rows
 
@@ -356,7 +226,7 @@ class StreamTable:
         """Put what `put_flown` writes into memory only."""
         for end in (indices[0], indices[-1]):
             self._cell(end)
-        if self._columns:  # readings of events that were there before are missing now
+        if self._table.columns:  # readings of events that were there before are missing now
             for number, index in enumerate(indices, seq_num):
                 self.set_row(index, number, time, {})
             return
@@ -386,17 +256,18 @@ class StreamTable:
 
         put(self._arrays["seq_num"], seq_num)
         put(self._arrays["time"], time)
-        for key in self._columns:
-            value = self._fills[key]
+        table = self._table
+        for key in table.columns:
+            value = table.fills[key]
             if key in data:
                 try:
-                    value = self._converters[key](data[key])
+                    value = table.converters[key](data[key])
                 except Misfit as misfit:
                     self._note(key, index, data[key], misfit)
-            put(self._arrays[self._names[key]], value)
+            put(self._arrays[table.names[key]], value)
         if setpoints and self.geometry.growing:
             for axis, value in setpoints.items():
-                array = self._setpoints.get(axis) or self._new_setpoint(axis)
+                array = self._setpoint(axis)
                 if array is not None:
                     put(array, value)
 
@@ -436,40 +307,16 @@ class StreamTable:
             )
         self.misfits[key] = self.misfits.get(key, 0) + 1
 
-    def _new_setpoint(self, axis: str) -> SmallArray | None:
-        """A column for the setpoints of an axis that shows up with a row; its reading makes room
-        for it.
-        """
-        if axis in self.misfits:
-            return None
-        column = self._columns.get(axis)
-        readback = f"{axis}_readback"
-        try:
-            if axis in RESERVED or "/" in check_key(axis) or axis in self.geometry.names:
-                raise ValueError("the name is kept for the store itself")
-            if column is not None and (column.stored_shape or readback in self._names.values()):
-                raise ValueError(f"the reading of that name cannot become {readback!r}")
-            check_free(self._group, self.stream, axis, "the axis")
-            if column is not None:
-                check_free(self._group, self.stream, readback, "the reading")
-        except ValueError as error:
-            logger.warning("the setpoints of %r are in the journal only: %s", axis, error)
-            self.misfits[axis] = 1
-            return None
-        setpoint = self._array(axis, Column("float64"), {"role": "setpoint"})
-        setpoint.rows = self._arrays["seq_num"].rows
-        if column is not None:
-            reading = self._reading(readback, axis, column)
-            reading.take_over(self._arrays[axis])
-            # Chunks on disk hold the readings under this name; they are replaced by ones without a
-            # value.
-            setpoint.touch(self._arrays[axis])
-            setpoint.units = column.units
-            self._arrays[readback] = reading
-            self._names[axis] = readback
-        self._setpoints[axis] = self._arrays[axis] = setpoint
-        self._describe()
-        return setpoint
+    def _setpoint(self, axis: str) -> SmallArray | None:
+        array = self._table.setpoints.get(axis)
+        if array is None and axis not in self._refused:
+            try:
+                array = self._table.add_setpoint(axis)
+            except ValueError as error:
+                logger.warning("the setpoints of %r are in the journal only: %s", axis, error)
+                self._refused.add(axis)
+                self.misfits[axis] = self.misfits.get(axis, 0) + 1
+        return array
 
     # ------------------ writing
 
@@ -487,24 +334,8 @@ class StreamTable:
             if not force and now - self._last_flush < FLUSH_INTERVAL:
                 return
             self._last_flush = now
-            for array in self._arrays.values():
-                array.flush()
-            self._write_documents()
+            self._table.flush()
 
     def close(self) -> None:
         """Write everything. May be called again."""
         self.flush(force=True)
-
-    def _write_documents(self) -> None:
-        """Write the documents that have changed; in order of events, all of the group become as
-        long as the rows.
-        """
-        if not self.geometry.growing:
-            for array in self._arrays.values():
-                array.write_document()
-            return
-        # Frames and other tables of the group get longer at the same time.
-        with directory_turn(self._group):
-            length = lengthen_in_turn(self._group, self._arrays["seq_num"].rows)
-            for array in self._arrays.values():
-                array.write_document(length)
