@@ -80,6 +80,28 @@ def test_who_waits_goes_on_when_the_turn_is_given_up() -> None:
     assert inside.is_set()
 
 
+def test_who_takes_turn_after_turn_keeps_nobody_waiting_for_long() -> None:
+    shared = Shared()
+    done = threading.Event()
+    taken = 0
+
+    def work() -> None:
+        nonlocal taken
+        while not done.is_set() and taken < 20_000:
+            # The interpreter is free for others while the turn is not, as in a write to a disk.
+            shared.call(lambda: time.sleep(0.0001))
+            taken += 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    for _ in range(20):
+        shared.call(shared.add)
+    done.set()
+    thread.join(60)
+    assert shared.count == 20
+    assert taken < 20_000
+
+
 def test_an_error_gives_the_turn_up() -> None:
     shared = Shared()
     for _ in range(3):

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 # Between giving the turn up and looking for who waits, a signal's handler may end the call.
 _LOOK_AGAIN_SECONDS = 0.05
+
+# One who takes turn after turn has it again before anybody else has woken up. Who has waited for
+# so long is made room for, by standing back for so long.
+_LATE_SECONDS = 0.02
+_ROOM_SECONDS = 0.001
 
 
 class Turn:
@@ -26,30 +32,37 @@ class Turn:
       before its first line.
     """
 
-    __slots__ = ("_freed", "_lock", "free", "waiting")
+    __slots__ = ("_freed", "_late", "_lock", "free", "waiting")
 
     def __init__(self) -> None:
         self.free: list[None] = [None, None]
         self.waiting = 0
+        self._late = 0
         # Always entered as the bare lock, for the reason that `FrameQueue` has.
         self._lock = threading.Lock()
         self._freed = threading.Condition(self._lock)
 
     def wake(self) -> None:
-        """Let one of those who wait try again."""
+        """Let one of those who wait try again, and stand back if one of them is late."""
         with self._lock:
             self._freed.notify()
+            late = self._late
+        if late:
+            time.sleep(_ROOM_SECONDS)
 
-    def wait(self) -> None:
-        """Wait until it may be free."""
+    def wait(self, since: float) -> None:
+        """Wait until it may be free; `since` is when that began, by `time.monotonic`."""
+        late = time.monotonic() - since > _LATE_SECONDS
         with self._lock:
             # Said before looking: who gives the turn up after that sees it.
             self.waiting += 1
+            self._late += late
             try:
                 if len(self.free) < 2:
                     self._freed.wait(_LOOK_AGAIN_SECONDS)
             finally:
                 self.waiting -= 1
+                self._late -= late
 
 
 class _HasTurn(Protocol):
@@ -84,12 +97,14 @@ def taking_turns(
     def in_turn(self: S, /, *args: P.args, **options: P.kwargs) -> R:
         turn = self.turn
         free = turn.free
+        since = 0.0
         while True:
             try:
                 del free[1]
                 break
             except IndexError:
-                turn.wait()
+                since = since or time.monotonic()
+                turn.wait(since)
         try:
             return method(self, *args, **options)
         finally:
