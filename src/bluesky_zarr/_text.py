@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["human_bytes", "table", "with_error"]
+__all__ = ["counted", "human_bytes", "table", "with_error"]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -24,6 +24,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
         for row in ruled
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """
+    >>> counted(1, "shard file"), counted(240, "frame")
+    ('1 shard file', '240 frames')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def human_bytes(count: int) -> str:

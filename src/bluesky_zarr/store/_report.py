@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bluesky_zarr._text import table
+from bluesky_zarr._text import counted, table
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Report:
 
     def __str__(self) -> str:
         count = len(self.problems)
-        outcome = "ok" if not count else f"{count} problem{'s' if count > 1 else ''}"
+        outcome = "ok" if not count else counted(count, "problem")
         status = f" ({self.status})" if self.status else ""
         lines = [
             f"{self.action} {self.path}{status}: {outcome}",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from bluesky_zarr._text import counted
 from bluesky_zarr.store._check_relaid import check_relaid
 from bluesky_zarr.store._codecs import checksum
 from bluesky_zarr.store._frame_array import (
@@ -75,7 +76,7 @@ class _Validation:
         report.status = str(self.attributes.get("status", "")) if self.ours else ""
         self.live = report.status == "running"
         self.documents: dict[str, Document] = {}
-        self.counts = {"shard files": 0, "frames": 0, "chunks read": 0}
+        self.counts = {"shard file": 0, "frame": 0, "chunk": 0}
 
     def run(self) -> None:
         if self.root["node_type"] == "array":
@@ -110,8 +111,8 @@ class _Validation:
                 self._chunks(key, document, array)
         self._lengths(arrays)
         looked_at = [
-            f"{len(arrays)} arrays",
-            *(f"{count} {what}" for what, count in self.counts.items() if count),
+            counted(len(arrays), "array"),
+            *(counted(number, noun) for noun, number in self.counts.items() if number),
         ]
         self.report.notes.append(
             f"looked at {', '.join(looked_at)}" + ("" if self.deep else " (without reading chunks)")
@@ -227,7 +228,7 @@ class _Validation:
         readable: set[Cell] = set()
         for members in array.groups():
             with ShardGroup(array, members) as group:
-                self.counts["shard files"] += len(members)
+                self.counts["shard file"] += len(members)
                 for file, error in group.broken:
                     self.report.add(f"{key}: {self._relative(file)}", error, _RESTORE_SHARD)
                 for place in group.files:
@@ -235,7 +236,7 @@ class _Validation:
                 readable |= set(group.readable())
                 if self.deep and not self.live:
                     self._newest(array, group)
-        self.counts["frames"] += len(readable)
+        self.counts["frame"] += len(readable)
         if not self.live:
             self._written(array, readable)
 
@@ -305,7 +306,7 @@ class _Validation:
                     _RESTORE_SHARD,
                 )
             if self.deep:
-                self.counts["chunks read"] += 1
+                self.counts["chunk"] += 1
                 if not file.chunk_is_whole(extent):
                     self.report.add(
                         array.key,
@@ -385,7 +386,7 @@ class _Validation:
                 # a name that no reader of the array asks for.
                 if file.is_file() and all(n.isdigit() for n in file.relative_to(chunks).parts):
                     data = file.read_bytes()
-                    self.counts["chunks read"] += 1
+                    self.counts["chunk"] += 1
                     if len(data) < 4 or checksum(memoryview(data)[:-4]) != data[-4:]:
                         self.report.add(
                             f"{key}: {self._relative(file)}",
@@ -399,7 +400,7 @@ class _Validation:
         for number in np.ndindex(*(-(-s // c) for s, c in zip(array.shape, sizes, strict=True))):
             start = tuple(n * c for n, c in zip(number, sizes, strict=True))
             region = tuple(slice(s, s + c) for s, c in zip(start, sizes, strict=True))
-            self.counts["chunks read"] += 1
+            self.counts["chunk"] += 1
             try:
                 array[region]
             except Exception as error:
