@@ -136,7 +136,7 @@ class GroupedSink(FrameSink):
         if growth is not None and block.last >= growth.room:
             with self._failure:
                 growth.make_room(block.last)
-        number = 0
+        number, completed = 0, self.completed
         try:
             number = self._queue.enter(self._check_open)
             arguments = (block.array, block.array, block.chunk, number, _now())
@@ -151,10 +151,13 @@ class GroupedSink(FrameSink):
                 # Not from here: the turn of the open block is held, and whoever is notified may
                 # have a lock of its own that somebody holds who is writing.
                 self._queue.submit(number, functools.partial(self._tell, number))
+            self._failure.check()
         except BaseException:
-            self._queue.withdraw(number)
+            withdrawn = self._queue.withdraw(number)
+            block.taken = (
+                self.completed > completed if self._inline else not withdrawn and number > 0
+            )
             raise
-        self._failure.check()
 
     def _load_block(self, *arguments: int) -> tuple[np.ndarray, Slots] | None:
         self._queue.wait()

@@ -27,11 +27,13 @@ from bluesky_zarr.store._turn import Turn, taking_turns
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Block:
     """A chunk's block on its way to its file: see `FrameFiles.store`.
 
-    `last` is the highest position that is new in it.
+    `last` is the highest position that is new in it. `taken` is whether somebody will store it for
+    certain, or has done so: it must not be handed over once more then, whatever interrupted the
+    call that did it.
     """
 
     array: np.ndarray
@@ -39,6 +41,7 @@ class Block:
     slots: Slots
     ranges: Sequence[tuple[int, int]]
     last: int
+    taken: bool = False
 
 
 class Run:
@@ -71,9 +74,9 @@ class Run:
 class Grouping:
     """Collects the frames of one array; `byte_wise`, if their bytes are those that are stored.
 
-    `take` gives a block to write into, an array on an mmap, `store` hands one over, `load` waits
-    for those handed over and gives what is stored of a chunk (see `FrameFiles.load`). Whoever has
-    the turn of `run` may put frames there.
+    `take` gives a block to write into, an array on an mmap, `store` hands one over (and where it
+    raises, says whether it is `taken`), `load` waits for those handed over and gives what is stored
+    of a chunk (see `FrameFiles.load`). Whoever has the turn of `run` may put frames there.
     """
 
     def __init__(
@@ -107,6 +110,8 @@ class Grouping:
         self._chunk = 0
         self._slots = Slots.empty(group)
         self._fresh = bytearray(group)
+        # What is being handed over, and whether its frames stay in the open block.
+        self._sent: tuple[Block, bool] | None = None
         # A copy into an array by numpy lets go of the interpreter; the workers that wait for it
         # then wake up, nearly always too late, and cost more than the copy. Writing to the memory
         # as to a file does not, and is the cheapest call for it.
@@ -248,6 +253,8 @@ class Grouping:
 
     def _settle(self) -> None:
         """Count the frames that were taken since the last call."""
+        if self._sent is not None:  # an interrupt came between
+            self._forget_sent()
         run = self.run
         taken = run.length - run.ahead
         if taken:
@@ -326,12 +333,12 @@ class Grouping:
         run.length = run.ahead = run.first = 0
         self._stop = self._wanted = self._new = 0
         self._fresh[:] = bytes(self._group)
+        self._waited = False
 
     def _hand_over(self) -> None:
         whole = self._new == self._stop - self.run.first
         ranges = [(self.run.first, self._stop)] if whole else self._ranges()
         self._send(keep=False, ranges=ranges)
-        self._shut()
 
     def _ranges(self) -> list[tuple[int, int]]:
         edges = np.diff(np.frombuffer(self._fresh, np.int8), prepend=0, append=0)
@@ -341,29 +348,42 @@ class Grouping:
         return [(first + start, first + stop) for start, stop in pairs]
 
     def _send(self, *, keep: bool, ranges: Sequence[tuple[int, int]]) -> None:
-        block, slots, first = self.run.block, self._slots, self.run.first
+        array, first = self.run.block, self.run.first
+        counts, times = self._slots.counts.copy(), self._slots.times
         for start, stop in ranges:
-            slots.counts[start - first : stop - first] += 1
+            counts[start - first : stop - first] += 1
         if self._new < self._group:
-            block[slots.counts == 0] = self._fill_value
+            array[counts == 0] = self._fill_value
         if keep:
             # More frames go into this block while a copy of it is stored.
-            array = self._take()
+            block, array, times = array, self._take(), times.copy()
             np.copyto(array, block)
-            slots = Slots(slots.counts.copy(), slots.times.copy())
-            self._fresh[:] = bytes(self._group)
-            self._new = 0
-            # Frames for slots that have one make a block "full" too early: it is stored once more
-            # then.
-            self._wanted = self._stop - self.run.first - int(np.count_nonzero(slots.counts))
-        else:
-            array = block
-        self._waited = False
         if self._chunk >= len(self._stored):
             self._stored.extend(bytes(self._chunk + 1 + len(self._stored) // 2))
         self._stored[self._chunk] = 1
         last = ranges[-1][1] - 1 if ranges else first
-        self._store(Block(array, self._chunk, slots, ranges, last))
+        sent = Block(array, self._chunk, Slots(counts, times), ranges, last)
+        self._sent = sent, keep
+        self._store(sent)
+        sent.taken = True
+        self._forget_sent()
+
+    def _forget_sent(self) -> None:
+        """What was handed over is not new any more, unless an interrupt came before."""
+        assert self._sent is not None
+        sent, keep = self._sent
+        if sent.taken and keep:
+            self._fresh[:] = bytes(self._group)
+            self._new = 0
+            self._slots.counts[:] = sent.slots.counts
+            # Frames for slots that have one make a block "full" too early: it is stored once more
+            # then.
+            empty = self._group - int(np.count_nonzero(sent.slots.counts))
+            self._wanted = self._stop - self.run.first - self._group + empty
+            self._waited = False
+        elif sent.taken:
+            self._shut()
+        self._sent = None
 
 
 def _tick(grouping: weakref.ref[Grouping], ended: threading.Event, seconds: float) -> None:

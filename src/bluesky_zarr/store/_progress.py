@@ -199,8 +199,8 @@ class Progress:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 data = block.tobytes()
                 replace_bytes(path, data + checksum(data))
-        except OSError:
-            # Once the disk takes bytes again, they are to go out.
+        except BaseException:
+            # Once the disk takes bytes again, or after Ctrl-C, they are to go out.
             with self._lock:
                 self._dirty |= dirty
             raise

@@ -78,12 +78,14 @@ class FrameQueue:
         """Let a worker do what entered under this number; it has to `leave`."""
         self._lane.submit(functools.partial(self._begin, number, job))
 
-    def withdraw(self, number: int) -> None:
-        """Leave, unless a worker has begun with it: then that one does."""
+    def withdraw(self, number: int) -> bool:
+        """Leave, unless a worker has begun with it: then that one does, and this is False."""
         with self._lock:
-            if not self._under_way.get(number, True):
+            begun = self._under_way.get(number, True)
+            if not begun:
                 del self._under_way[number]
                 self._turn.notify_all()
+        return not begun
 
     def _begin(self, number: int, job: Job) -> None:
         with self._lock:
