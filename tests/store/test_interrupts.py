@@ -14,29 +14,37 @@ import numpy as np
 import pytest
 
 import bluesky_zarr
-from bluesky_zarr.store import Layout, SourceInfo, ZarrWriter
+from bluesky_zarr.store import Layout, SourceInfo, ZarrWriter, validate
 from tests.store.reading import zarr_python
 
 PACKAGE = str(Path(bluesky_zarr.__file__).parent)
 WATCHED = (PACKAGE, threading.__file__)
 #: Lines before which no signal is looked at.
-UNSEEN = ("with ", "free.append(")
+UNSEEN = ("with ", "free.append(", "os.close(fd)")
 
 
-def interrupted_at(step: int, call: Callable[[], object]) -> bool:
+def interrupted_at(
+    step: int, call: Callable[[], object], *, watched: tuple[str, ...] = WATCHED
+) -> bool:
     """Whether Ctrl-C came: before the `step`-th line that the call runs on this thread."""
     left = step
+    before = ("", 0)
 
     def trace(frame: FrameType, event: str, arg: Any) -> Any:
-        nonlocal left
+        nonlocal left, before
         name = frame.f_code.co_filename
-        if not name.startswith(WATCHED):
+        if not name.startswith(watched):
             return None
+        if event == "line":
+            here = (name, frame.f_lineno)
+            if here == before:  # the next turn of a comprehension
+                return trace
+            before = here
         line = linecache.getline(name, frame.f_lineno).lstrip()
         # The interpreter looks at signals where something is called: never between a lock's
         # `__enter__` and its block, nor between that and its `__exit__`, which both count as the
-        # line of the `with`, unless the lock is a class of Python. A `Turn` is given up (`UNSEEN`)
-        # in a `finally`, which no call comes right before.
+        # line of the `with`, unless the lock is a class of Python. A `Turn` and a `flock` are
+        # given up (`UNSEEN`) in a `finally`, which no call comes right before.
         if (event == "line" and "(" in line and not line.startswith(UNSEEN)) or (
             event == "return" and frame.f_code.co_name == "__enter__"
         ):
@@ -46,7 +54,7 @@ def interrupted_at(step: int, call: Callable[[], object]) -> bool:
                 raise KeyboardInterrupt
         return trace
 
-    before = sys.gettrace()
+    tracing = sys.gettrace()
     sys.settrace(trace)
     try:
         call()
@@ -57,7 +65,7 @@ def interrupted_at(step: int, call: Callable[[], object]) -> bool:
         assert str(error) == "release unlocked lock"  # noqa: PT017
         return True
     finally:
-        sys.settrace(before)
+        sys.settrace(tracing)
     return False
 
 
@@ -126,4 +134,30 @@ def test_ctrl_c_as_small_frames_go_out_together_loses_none_that_was_taken_before
         counts = sink.written.tolist()
         assert counts == [int(value > 0) for value in found], f"at line {step}"
         step += 1
+    assert step > 5
+
+
+@pytest.mark.parametrize("what", ["close", "complete", "publish"])
+@pytest.mark.parametrize("flown", [False, True])
+def test_ctrl_c_anywhere_at_the_end_leaves_what_can_be_ended_again(
+    tmp_path: Path, what: str, flown: bool
+) -> None:
+    step, came = 0, True
+    while came:
+        writer = ZarrWriter(tmp_path / f"{step}.zarr")
+        sink = writer.prepare(SourceInfo("cam", "uint16", (4, 4), flown=flown), key="primary/cam")
+        for value in (1, 2, 3):
+            sink.write(np.full((4, 4), value, "uint16"))
+        calls = {"close": sink.close, "complete": writer.complete, "publish": writer.publish}
+        # Not in `threading`, where zarr-python waits for its own loop.
+        came = interrupted_at(step, calls[what], watched=(PACKAGE,))
+        writer.complete()
+        writer.publish()
+        report = validate(writer.path, deep=True)
+        assert report, f"at line {step}: {report}"
+        assert report.status == "complete"
+        assert zarr_python(writer.path, "primary/cam")[:, 0, 0].tolist() == [1, 2, 3]
+        assert zarr_python(writer.path, "primary/cam_written")[:].tolist() == [1, 1, 1]
+        # There are hundreds of lines to an end, and some two thousand to a publication.
+        step += {"close": 43, "complete": 71, "publish": 149}[what]
     assert step > 5

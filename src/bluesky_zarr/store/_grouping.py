@@ -213,8 +213,10 @@ class Grouping:
     def _end(self) -> None:
         try:
             self._flush()
-        finally:
+        except Exception:
             self._shut()
+            raise
+        self._shut()
 
     # ------------------------------------------------------------------ the open block
 

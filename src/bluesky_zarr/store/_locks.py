@@ -14,13 +14,13 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-# Open files that hold a lock. A forked child has them too, and would keep the lock when its parent
-# dies; to close its own lets go of nothing as long as the parent lives.
-_held: set[int] = set()
+# Open files that hold a lock, by block. A forked child has them too, and would keep the lock when
+# its parent dies; to close its own lets go of nothing as long as the parent lives.
+_held: dict[object, int] = {}
 
 
 def _let_go_in_child() -> None:
-    for fd in _held:
+    for fd in _held.values():
         with contextlib.suppress(OSError):
             os.close(fd)
     _held.clear()
@@ -70,13 +70,18 @@ def only_recovery(store: Path) -> Iterator[bool]:
 @contextlib.contextmanager
 def _open(path: Path, flags: int) -> Iterator[int]:
     fd = os.open(path, flags | os.O_CLOEXEC, 0o666)
-    _held.add(fd)
+    block = object()
+    _held[block] = fd
     try:
         yield fd
     finally:
-        if fd in _held:  # not in a child that was forked meanwhile
-            _held.discard(fd)
-            os.close(fd)
+        if block in _held:  # not in a child that was forked meanwhile
+            # First of all: Ctrl-C behind any other call would leave it locked for ever. From here
+            # on another thread may have a file of this number.
+            try:
+                os.close(fd)
+            finally:
+                del _held[block]
 
 
 class OnlyWriter:

@@ -100,7 +100,7 @@ class FrameSink:
         # Guards which position comes next.
         self._placing = threading.Lock()
         self._last = -1
-        self._closed = False
+        self._closed = self._ended = False
         self._closing = threading.Lock()
         self._syncing = threading.Lock()
         flush = flush_of(durability)
@@ -323,7 +323,8 @@ class FrameSink:
 
     def close(self) -> None:
         """Drain, write the counts, close the files, and trim a growing array to its last frame
-        (where its group has several of them, publication does that). Does nothing the second time.
+        (where its group has several of them, publication does that). Does nothing the second time,
+        but for one that Ctrl-C has cut off.
 
         Raises
         ------
@@ -332,7 +333,7 @@ class FrameSink:
             before.
         """
         with self._closing:
-            if self._closed:
+            if self._ended:
                 return
             self._take_no_more()
             self._queue.wait()
@@ -342,15 +343,14 @@ class FrameSink:
                 last_steps.append(self._sync)
             if self._growth is not None:
                 last_steps.append(self._growth.trim)
-            try:
-                for step in last_steps:
-                    try:
-                        self._with_reserve(step)
-                    except OSError as error:
-                        self._failure.keep(error)
-            finally:
-                self._files.close()
-                self._queue.clear()
+            for step in last_steps:
+                try:
+                    self._with_reserve(step)
+                except OSError as error:
+                    self._failure.keep(error)
+            self._files.close()
+            self._queue.clear()
+            self._ended = True
             self._failure.check()
 
     def _take_no_more(self) -> None:
