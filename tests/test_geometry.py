@@ -306,7 +306,7 @@ class TestValues:
 
     def test_a_dict_that_is_none_is_refused(self):
         with pytest.raises(ValueError, match="not a scan geometry: 'growing' is missing"):
-            ScanGeometry.from_dict({"dims": []})  # type: ignore[typeddict-item]
+            ScanGeometry.from_dict({"dims": []})  # pyright: ignore[reportArgumentType] (wrong on purpose)
 
     def test_pickle_gives_it_back_exactly_and_small(self, geometry):
         before = len(pickle.dumps(geometry))

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ async def test_a_stop_waits_for_what_a_thread_is_doing() -> None:
         return np.zeros((2, 2), "uint16")
 
     camera = FunctionCamera(function, (2, 2), "uint16", name="cam")
-    logic = camera._acquire_logic._camera  # pyright: ignore
+    logic = cast(Any, camera._acquire_logic)._camera
     logic._source.deliver = lambda frame: left.append(False)
     await logic.start_acquiring()
     assert await asyncio.to_thread(entered.wait, 5)
@@ -123,7 +123,7 @@ def test_a_long_exposure_saturates() -> None:
 
 def test_a_shape_that_is_no_image_is_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(4,\) is not that of an image"):
-        SimCamera((4,))  # pyright: ignore
+        SimCamera((4,))  # pyright: ignore[reportArgumentType] (wrong on purpose)
 
 
 async def test_a_camera_sees_where_its_motors_stand(tmp_path: Any) -> None:
@@ -138,7 +138,7 @@ async def test_a_camera_sees_where_its_motors_stand(tmp_path: Any) -> None:
         camera.path_provider = StaticPathProvider(f"file://{tmp_path}/{store}.zarr")
         await camera.stage()
         await camera.prepare(TriggerInfo(number_of_events=1, livetime=0.002))
-        source = camera._acquire_logic._camera._source  # pyright: ignore
+        source = cast(Any, camera._acquire_logic)._camera._source
         deliver = source.deliver
         source.deliver = lambda frame, deliver=deliver: (taken.append(frame), deliver(frame))
         await camera.trigger()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import zarr
 
 from bluesky_zarr.store import Journal, recover, validate
 from tests.faults.pictures import named, picture
 from tests.faults.processes import Said
 from tests.faults.victims import Scan
-from tests.store.reading import READERS
+from tests.store.reading import READERS, zarr_python
 
 
 def frames_hold(path: Path, scan: Scan, said: Said, *, torn: bool = False) -> None:
@@ -53,11 +52,11 @@ def nothing_is_wrong(path: Path, scan: Scan) -> None:
     report = validate(path, deep=True)
     assert report, str(report)
     for source in range(scan.sources):
-        node = path / "primary" / f"cam{source}"
-        if not (node / "zarr.json").exists():
+        key = f"primary/cam{source}"
+        if not (path / key / "zarr.json").exists():
             continue
-        data = np.asarray(zarr.open_array(str(node), mode="r")[...]).reshape(-1, *scan.frame)
-        counts = zarr.open_array(f"{node}_written", mode="r")[...].reshape(-1)  # pyright: ignore
+        data = zarr_python(path, key).reshape(-1, *scan.frame)
+        counts = zarr_python(path, f"{key}_written").reshape(-1)
         assert len(counts) == len(data)
         for flat, (frame, count) in enumerate(zip(data, counts, strict=True)):
             if count:
@@ -74,7 +73,7 @@ def events_hold(path: Path, said: Said) -> None:
     if not announced:
         return
     newest = {row["index"]: row["seq_num"] for kind, row in Journal.read(path) if kind == "row"}
-    seq_nums = zarr.open_array(str(path / "primary" / "seq_num"), mode="r")[...].reshape(-1)  # pyright: ignore
+    seq_nums = zarr_python(path, "primary/seq_num").reshape(-1)
     for flat, number in announced.items():
         assert seq_nums[flat] == newest[flat] >= number
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bluesky_zarr.store import Journal, recover
 from bluesky_zarr.store._metadata import read_document
-from tests.faults.processes import run
+from tests.faults.processes import Said, run
 from tests.faults.promises import all_hold_after_recovery, frames_hold, nothing_is_wrong
 from tests.faults.victims import SCANS, Scan, publishes, recovers, writes
 
@@ -90,7 +91,7 @@ def test_killed_before_any_call_of_a_scan_it_loses_nothing(tmp_path: Path, scan:
     killed_at_each_call(tmp_path, scan, step=2 if scan.sources == 1 else 5)
 
 
-def a_crashed_store(tmp_path: Path, scan: Scan) -> tuple[Path, object]:
+def a_crashed_store(tmp_path: Path, scan: Scan) -> tuple[Path, Said]:
     """A store that was killed as its publication began."""
     original = tmp_path / "crashed.zarr"
     probe = tmp_path / "probe.zarr"
@@ -106,24 +107,24 @@ def a_crashed_store(tmp_path: Path, scan: Scan) -> tuple[Path, object]:
     return original, said
 
 
-def killed_in(tmp_path: Path, scan: Scan, what: object, step: int) -> None:
+def killed_in(tmp_path: Path, scan: Scan, what: Callable[..., None], step: int) -> None:
     original, said = a_crashed_store(tmp_path, scan)
     once = copied(original, "once.zarr")
-    (made, *_) = run(what, str(once)).lines[-1][2:]  # type: ignore[arg-type]
+    (made, *_) = run(what, str(once)).lines[-1][2:]
     assert read_document(once)["attributes"]["status"] != "running"
     assert len(made) > 20
     for number in range(0, len(made), step):
         path = copied(original, f"{number}.zarr")
-        killed = run(what, str(path), number=number, torn=bool(number % 2))  # type: ignore[arg-type]
+        killed = run(what, str(path), number=number, torn=bool(number % 2))
         assert killed.killed
-        all_hold_after_recovery(path, scan, said)  # type: ignore[arg-type]
+        all_hold_after_recovery(path, scan, said)
         removed(path)
 
 
 @pytest.mark.parametrize("what", [publishes, recovers], ids=lambda what: what.__name__)
 @pytest.mark.parametrize("scan", [SCANS[2], SCANS[5]], ids=lambda scan: scan.name)
 def test_killed_between_some_steps_it_is_recovered(
-    tmp_path: Path, scan: Scan, what: object
+    tmp_path: Path, scan: Scan, what: Callable[..., None]
 ) -> None:
     killed_in(tmp_path, scan, what, step=21)
 
@@ -133,7 +134,7 @@ def test_killed_between_some_steps_it_is_recovered(
 @pytest.mark.parametrize("what", [publishes, recovers], ids=lambda what: what.__name__)
 @scans
 def test_killed_between_any_two_steps_it_is_recovered(
-    tmp_path: Path, scan: Scan, what: object
+    tmp_path: Path, scan: Scan, what: Callable[..., None]
 ) -> None:
     killed_in(tmp_path, scan, what, step=1)
 

@@ -10,7 +10,6 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-import zarr
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -34,7 +33,7 @@ from bluesky_zarr.store import (
 )
 from bluesky_zarr.store._metadata import nodes, read_document, write_document
 from tests.faults.pictures import picture
-from tests.store.reading import READERS
+from tests.store.reading import READERS, zarr_python
 
 KEY = "primary/cam"
 FRAME = (6, 8)
@@ -181,7 +180,7 @@ class WriterAndArray(RuleBasedStateMachine):
             assert read_document(self.path)["attributes"]["status"] == self.status
             report = validate(self.path, deep=True)
             assert report, str(report)
-            counts = zarr.open_array(f"{self.path / KEY}_written", mode="r")[...].reshape(-1)  # pyright: ignore
+            counts = zarr_python(self.path, f"{KEY}_written").reshape(-1)
         for flat, numbers in self.given.items():
             assert (counts[flat] if flat < len(counts) else 0) == len(numbers)
 

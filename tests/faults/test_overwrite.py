@@ -25,6 +25,7 @@ from tests.faults.calls import failing, watched
 from tests.faults.processes import run
 from tests.faults.test_power import Disk
 from tests.faults.victims import overwrite, overwrites
+from tests.store.reading import zarr_python
 
 OLD, NEW = [1], [2, 3]
 
@@ -45,7 +46,7 @@ def old(path: Path) -> Path:
 
 
 def frames(path: Path) -> list[int]:
-    return zarr.open_array(path / "cam", mode="r")[:, 0, 0].tolist()  # pyright: ignore
+    return zarr_python(path, "cam")[:, 0, 0].tolist()
 
 
 def names(directory: Path) -> list[str]:

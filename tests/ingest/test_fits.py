@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -128,10 +129,12 @@ def test_gzip_and_fpack_are_unpacked(tmp_path: Path) -> None:
     ],
     ids=["empty", "text", "a block short", "half", "half a gzip", "a flipped bit"],
 )
-def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: object, words: str) -> None:
+def test_a_damaged_file_is_refused_by_name(
+    tmp_path: Path, content: Callable[[bytes], bytes], words: str
+) -> None:
     whole = files.eso(tmp_path / "whole.fits").read_bytes()
     path = tmp_path / "damaged.fits"
-    path.write_bytes(content(whole))  # type: ignore[operator]
+    path.write_bytes(content(whole))
     with pytest.raises(FitsError, match=words) as caught, open_fits(path) as hdus:
         column(hdus[1], "FLUX")
     assert str(caught.value).startswith(str(path))

@@ -301,7 +301,7 @@ def test_the_result_is_a_sequence_that_cannot_be_changed():
     assert peaks[0] in peaks
     assert peaks[:1] == (peaks[0],)
     with pytest.raises(AttributeError, match="cannot assign"):
-        peaks.found = ()  # pyright: ignore[reportAttributeAccessIssue]
+        peaks.found = ()  # pyright: ignore[reportAttributeAccessIssue] (wrong on purpose)
 
 
 def test_the_result_survives_a_pickle():

@@ -225,6 +225,6 @@ def test_a_condition_may_be_given_as_text_as_trigger_or_not_at_all():
     assert condition_of(A) is A
     assert condition_of(None) is None
     with pytest.raises(TypeError, match="a trigger or its text, not 5 of type int"):
-        condition_of(5)  # pyright: ignore[reportArgumentType]
+        condition_of(5)  # pyright: ignore[reportArgumentType] (wrong on purpose)
     with pytest.raises(TypeError, match="a condition is a text, not None of type NoneType"):
-        parse_condition(None)  # pyright: ignore[reportArgumentType]
+        parse_condition(None)  # pyright: ignore[reportArgumentType] (wrong on purpose)

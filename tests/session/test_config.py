@@ -26,7 +26,7 @@ def test_yaml_is_read(tmp_path: Path) -> None:
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BLUESKY_ZARR_BASE_URI", f"file://{tmp_path}")
     monkeypatch.setenv("BLUESKY_ZARR_CODEC", "lz4")
-    assert StorageConfig().codec == "lz4"  # pyright: ignore[reportCallIssue]
+    assert StorageConfig().codec == "lz4"  # pyright: ignore[reportCallIssue] (base_uri is set)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_config_and_options_are_not_mixed() -> None:
 
 def test_only_writable_devices_are_injected(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="ophyd_provider"):
-        Storage(f"file://{tmp_path}").inject("a string")  # pyright: ignore[reportArgumentType]
+        Storage(f"file://{tmp_path}").inject("a text")  # pyright: ignore[reportArgumentType] (wrong on purpose)
 
 
 def test_a_base_that_cannot_be_written_is_refused_before_any_scan() -> None:

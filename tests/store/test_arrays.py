@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import zarr
 
 from bluesky_zarr.store import ArrayWriter, BatchStore
 from bluesky_zarr.store import _appender as appender_module
 from bluesky_zarr.store._pool import in_order
-from tests.store.reading import READERS
+from tests.store.reading import READERS, zarr_python
 
 CODECS = ["none", "lz4", "zstd-1", "blosc-lz4-5", "blosc-zstd-1"]
 DTYPES = ["bool", "int8", "uint16", "int32", "uint64", "float32", "float64", "complex64"]
@@ -140,8 +139,7 @@ def test_text_of_any_length(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="text expected, got 5"):
             array.write((0,), np.array([5], dtype=object))
         path = store.publish(deep=True)
-    found = zarr.open_array(str(path), path="metadata/name", mode="r")
-    assert list(found[...]) == list(names)  # pyright: ignore[reportArgumentType]
+    assert list(zarr_python(path, "metadata/name")) == list(names)
 
 
 def test_text_is_not_cut_in_shards(tmp_path: Path) -> None:

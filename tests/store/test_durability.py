@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,11 +180,11 @@ def test_what_is_readable_but_still_in_a_workers_hands_goes_to_disk_too(
     sink = prepare(tmp_path / "s.zarr", "page")
     release = sink._files._shards.release
 
-    def slow(*arguments: object, **options: object) -> None:
+    def slow(*arguments: Any, **options: Any) -> None:
         if threading.current_thread().name.startswith("bluesky-zarr"):
             entered.set()
             assert go_on.wait(20)
-        release(*arguments, **options)  # pyright: ignore[reportArgumentType]
+        release(*arguments, **options)
 
     monkeypatch.setattr(sink._files._shards, "release", slow)
     sink.write(frame(0))

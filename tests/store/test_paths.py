@@ -156,7 +156,7 @@ def test_a_path_info_travels():
     info = PathInfo("file:///data/x.zarr", "cam", 6, geometry=geometry, extra={"units": "counts"})
     assert pickle.loads(pickle.dumps(info)) == info
     with pytest.raises(FrozenInstanceError):
-        info.capacity = 7  # pyright: ignore
+        info.capacity = 7  # pyright: ignore[reportAttributeAccessIssue] (wrong on purpose)
 
 
 def test_a_path_info_is_checked_when_it_is_made():

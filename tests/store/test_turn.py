@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bluesky_zarr.store import Layout, SourceInfo, ZarrWriter
+from bluesky_zarr.store._grouped_sink import GroupedSink
 from bluesky_zarr.store._turn import Turn, taking_turns
 from tests.store.reading import zarr_python
 from tests.store.test_interrupts import interrupted_at
@@ -149,6 +150,7 @@ def test_threads_that_write_at_once_lose_no_frame(tmp_path: Path, hasty: None) -
 def test_an_interrupted_call_does_not_keep_the_turn(tmp_path: Path, way: str) -> None:
     writer = ZarrWriter(tmp_path / "s.zarr", layout=Layout((65_536, 2, 2), (65_536, 2, 2)))
     sink = writer.prepare(SourceInfo("cam", "uint16", (2, 2), flown=True), key="cam")
+    assert isinstance(sink, GroupedSink)
     frame = np.ones((2, 2), "uint16")
     calls: dict[str, Callable[[], object]] = {
         "write": lambda: sink.write(frame),
@@ -173,7 +175,7 @@ def test_an_interrupted_call_does_not_keep_the_turn(tmp_path: Path, way: str) ->
                     call()
             except Interrupt:
                 interrupted += 1
-                assert len(sink._run.turn.free) == 2  # pyright: ignore[reportAttributeAccessIssue]
+                assert len(sink._run.turn.free) == 2
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -84,7 +84,7 @@ def write_scaled(
     # Not through astropy, which would scale once more.
     content = written.getvalue()
     with fits.open(io.BytesIO(content), do_not_scale_image_data=True) as hdus:
-        at = hdus[0].fileinfo()["datLoc"]  # pyright: ignore[reportAttributeAccessIssue]
+        at = hdus[0].fileinfo()["datLoc"]
         made = hdus[0].header
     made["BSCALE"], made["BZERO"] = bscale, bzero
     text = made.tostring()

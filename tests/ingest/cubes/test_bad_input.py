@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,9 +234,9 @@ def test_a_scheduler_that_does_not_answer(tmp_path: Path, monkeypatch) -> None:
         ({"nmae": "cube"}, "Extra inputs are not permitted"),
     ],
 )
-def test_options_that_do_not_fit(options: dict[str, object], words: str) -> None:
+def test_options_that_do_not_fit(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        CubesConfig(input_dir="in", output_dir="out", **options)  # pyright: ignore
+        CubesConfig(input_dir=Path("in"), output_dir=Path("out"), **options)
 
 
 @pytest.mark.needs_root

@@ -98,7 +98,7 @@ def test_no_option_is_left_out_of_the_environment(monkeypatch: pytest.MonkeyPatc
         with monkeypatch.context() as environ:
             for name, text in settings.items():
                 environ.setenv(f"BLUESKY_ZARR_CUBES_{name.upper()}", text)
-            config = CubesConfig()  # pyright: ignore[reportCallIssue]
+            config = CubesConfig()  # pyright: ignore[reportCallIssue] (all are set)
         for name, text in settings.items():
             assert str(getattr(config, name)).lower() == text.lower()
 

@@ -15,7 +15,7 @@ pytest.importorskip("prefect", reason="needs bluesky-zarr[prefect]")
 
 @pytest.fixture(scope="module", autouse=True)
 def server(tmp_path_factory: pytest.TempPathFactory):
-    from prefect.testing.utilities import prefect_test_harness  # pyright: ignore
+    from prefect.testing.utilities import prefect_test_harness  # pyright: ignore[reportMissingImports] optional
 
     with prefect_test_harness():
         yield
