@@ -1,24 +1,16 @@
-"""What all tests have in common: markers that depend on the machine, a RunEngine, storage."""
+"""What all tests have in common: a RunEngine, storage, what the machine has to give."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bluesky.run_engine import RunEngine
 
 from bluesky_zarr import Storage
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.geteuid() == 0:
-        return
-    skip = pytest.mark.skip(reason="needs the rights of root")
-    for item in items:
-        if "needs_root" in item.keywords:
-            item.add_marker(skip)
+from tests.machine import SmallDisk
 
 
 @pytest.fixture
@@ -40,5 +32,19 @@ def docs(RE: RunEngine) -> list[tuple[str, Any]]:
 
 
 @pytest.fixture
-def storage(tmp_path: Any) -> Storage:
+def storage(tmp_path: Path) -> Storage:
     return Storage(f"file://{tmp_path}/data")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], SmallDisk]]:
+    """Makes a file system in memory, of a size such as "size=3m" or "size=3m,nr_inodes=200"."""
+    made: list[SmallDisk] = []
+
+    def make(options: str) -> SmallDisk:
+        made.append(SmallDisk(tmp_path / f"disk{len(made)}", options))
+        return made[-1]
+
+    yield make
+    for disk in made:
+        disk.close()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from bluesky_zarr.store._metadata import read_document
 from tests.faults.calls import Before, failing, nothing, short, watched
 from tests.faults.pictures import named, picture
 from tests.faults.victims import Scan
+from tests.machine import SmallDisk
 from tests.store.reading import READERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:the layout")
@@ -265,21 +265,8 @@ def test_workers_are_drained_before_complete_says_what_failed(tmp_path: Path) ->
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m,nr_inodes=200", "tmpfs", str(path)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip("this machine does not allow mounts")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
+def disk(small_disk: Callable[[str], SmallDisk]) -> Path:
+    return small_disk("size=3m,nr_inodes=200").path
 
 
 def filled(path: Path) -> Path:
@@ -300,7 +287,6 @@ def failure_of(action: Callable[[], object]) -> OSError | None:
     return None
 
 
-@pytest.mark.needs_root
 @pytest.mark.parametrize("scan", SCANS, ids=lambda scan: scan.name)
 def test_a_disk_that_fills_up_keeps_what_was_announced(disk: Path, scan: Scan) -> None:
     writer, sink = begun(disk / "scan.zarr", scan)
@@ -328,7 +314,6 @@ def test_a_disk_that_fills_up_keeps_what_was_announced(disk: Path, scan: Scan) -
     assert validate(writer.path, deep=True)
 
 
-@pytest.mark.needs_root
 @pytest.mark.parametrize("scan", SCANS, ids=lambda scan: scan.name)
 def test_a_disk_that_is_full_at_publication_does_not_keep_it_from_being_complete(
     disk: Path, scan: Scan
@@ -345,7 +330,6 @@ def test_a_disk_that_is_full_at_publication_does_not_keep_it_from_being_complete
     read_as_announced(writer.path, scan, order)
 
 
-@pytest.mark.needs_root
 def test_a_disk_without_inodes_is_as_a_full_one(disk: Path) -> None:
     writer, sink = begun(disk / "scan.zarr", SMALL)
     sink.write(picture(0, 0, 1, SMALL.frame), 0)
@@ -361,18 +345,16 @@ def test_a_disk_without_inodes_is_as_a_full_one(disk: Path) -> None:
     assert validate(writer.path, deep=True)
 
 
-@pytest.mark.needs_root
-def test_a_disk_that_becomes_read_only_is_said(disk: Path) -> None:
-    writer, sink = begun(disk / "scan.zarr", SMALL)
+def test_a_disk_that_becomes_read_only_is_said(small_disk: Callable[[str], SmallDisk]) -> None:
+    disk = small_disk("size=3m")
+    writer, sink = begun(disk.path / "scan.zarr", SMALL)
     sink.write(picture(0, 0, 1, SMALL.frame), 0)
     sink._files.close()
-    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    try:
-        error = written_until_it_fails(sink, SMALL)
-        assert error.errno == errno.EROFS
-        read_as_announced(writer.path, SMALL, announced(sink))
-    finally:
-        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    disk.remount("ro")
+    error = written_until_it_fails(sink, SMALL)
+    assert error.errno == errno.EROFS
+    read_as_announced(writer.path, SMALL, announced(sink))
+    disk.remount("rw")
     writer.publish("failed")
     assert validate(writer.path, deep=True)
 

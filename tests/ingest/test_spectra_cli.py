@@ -22,6 +22,7 @@ from bluesky_zarr.ingest._cli import make_app
 from bluesky_zarr.store import validate
 from tests.ingest import files
 from tests.ingest.conftest import COMMAND
+from tests.machine import SmallDisk
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -134,29 +135,23 @@ def test_exit_status_1_where_the_data_set_fails_its_validation(tmp_path: Path) -
     assert left(tmp_path) == []
 
 
-@pytest.mark.needs_root
-def test_on_a_full_disk_it_says_so_and_leaves_nothing(bluesky_zarr: Run, tmp_path: Path) -> None:
+def test_on_a_full_disk_it_says_so_and_leaves_nothing(
+    bluesky_zarr: Run, tmp_path: Path, small_disk: Callable[[str], SmallDisk]
+) -> None:
     for n in range(8):
         files.eso(tmp_path / f"{n}.fits", flux=files.flux_of(n, 100_000), error=False)
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this system lets nobody mount a small file system")
-    try:
-        arguments = ("ingest", "spectra", f"{tmp_path}/*.fits", disk / "x.zarr")
-        result = bluesky_zarr(*arguments)
-        assert result.returncode == 1
-        words = " ".join(result.stderr.split())
-        assert "Error: No space left on device (" in words
-        assert "nothing is left of the data set" in words
-        assert "Traceback" not in words
-        assert os.listdir(disk) == []
-        subprocess.run(["mount", "-o", "remount,size=40M", str(disk)], check=True)
-        assert bluesky_zarr(*arguments).returncode == 0
-        assert validate(disk / "x.zarr", deep=True)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    disk = small_disk("size=2M")
+    arguments = ("ingest", "spectra", f"{tmp_path}/*.fits", disk.path / "x.zarr")
+    result = bluesky_zarr(*arguments)
+    assert result.returncode == 1
+    words = " ".join(result.stderr.split())
+    assert "Error: No space left on device (" in words
+    assert "nothing is left of the data set" in words
+    assert "Traceback" not in words
+    assert os.listdir(disk.path) == []
+    disk.remount("size=40M")
+    assert bluesky_zarr(*arguments).returncode == 0
+    assert validate(disk.path / "x.zarr", deep=True)
 
 
 @pytest.mark.parametrize(

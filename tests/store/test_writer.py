@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -22,6 +23,7 @@ from bluesky_zarr.store import _provenance as provenance_module
 from bluesky_zarr.store import _root as root_module
 from bluesky_zarr.store._identity import is_alive, process_identity, process_start
 from bluesky_zarr.store._metadata import read_document
+from tests.machine import by_an_ordinary_user
 from tests.store.reading import READERS, zarr_python
 
 CAM = SourceInfo("cam", "uint16", (4, 6), units="counts")
@@ -160,26 +162,34 @@ def test_an_empty_directory_can_become_a_store(path: Path) -> None:
     ZarrWriter(path)
 
 
-def test_a_read_only_directory_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = r"scan.zarr' \(Permission denied\); this process may not write in '.*': change its perm"
-    path.parent.chmod(0o555)
-    try:
-        if os.geteuid() != 0:
-            with pytest.raises(PermissionError, match=words):
-                ZarrWriter(path)
-    finally:
-        path.parent.chmod(0o755)
+MAY_NOT_WRITE = (
+    r"scan.zarr' \(Permission denied\); this process may not write in '.*': change its perm"
+)
 
+
+def test_a_read_only_directory_is_named(path: Path) -> None:
+    program = "import sys; from bluesky_zarr.store import ZarrWriter; ZarrWriter(sys.argv[1])"
+    path.parent.chmod(0o555)
+    refused = by_an_ordinary_user(program, path)
+    path.parent.chmod(0o755)
+    assert re.search(f"PermissionError: .*{MAY_NOT_WRITE}", refused.stderr), refused.stderr
+    assert not path.exists()
+    assert by_an_ordinary_user(program, path).returncode == 0
+
+
+def test_a_directory_that_cannot_be_written_is_named_whichever_call_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(*args: Any, **options: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "somewhere")
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "mkdir", refused)
-        with pytest.raises(PermissionError, match=words):
+        with pytest.raises(PermissionError, match=MAY_NOT_WRITE):
             ZarrWriter(path)
     with monkeypatch.context() as patch:
         patch.setattr(root_module, "link_new", refused)
-        with pytest.raises(PermissionError, match=words):
+        with pytest.raises(PermissionError, match=MAY_NOT_WRITE):
             ZarrWriter(path)
 
 

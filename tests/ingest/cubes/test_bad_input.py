@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from astropy.io import fits
 from bluesky_zarr.ingest._fits import FitsError
 from bluesky_zarr.ingest.cubes import CubesConfig, discover, ingest_cube
 from tests.ingest.cubes.images import MHZ, SHAPE, TIMES, header, name_of, night, truth, write
+from tests.machine import SmallDisk
 
 BAD = name_of(TIMES[2], 50)
 
@@ -239,25 +240,19 @@ def test_options_that_do_not_fit(options: dict[str, Any], words: str) -> None:
         CubesConfig(input_dir=Path("in"), output_dir=Path("out"), **options)
 
 
-@pytest.mark.needs_root
-def test_on_a_full_disk_what_was_done_stays_and_is_gone_on_with(tmp_path: Path) -> None:
+def test_on_a_full_disk_what_was_done_stays_and_is_gone_on_with(
+    tmp_path: Path, small_disk: Callable[[str], SmallDisk]
+) -> None:
     shape = (512, 512)
     directory = night(tmp_path / "in", TIMES, MHZ, shape)
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=12M", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this system lets nobody mount a small file system")
-    try:
-        config = CubesConfig(input_dir=directory, output_dir=disk, codec="none")
-        with pytest.raises(OSError, match="No space left on device"):
-            ingest_cube(config)
-        assert sorted(os.listdir(disk)) == ["in.zarr.state.json", "in.zarr.tmp"]
-        subprocess.run(["mount", "-o", "remount,size=40M", str(disk)], check=True)
-        made = ingest_cube(config.model_copy(update={"resume": True}))
-        assert made.files == 9
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    disk = small_disk("size=12M")
+    config = CubesConfig(input_dir=directory, output_dir=disk.path, codec="none")
+    with pytest.raises(OSError, match="No space left on device"):
+        ingest_cube(config)
+    assert sorted(os.listdir(disk.path)) == ["in.zarr.state.json", "in.zarr.tmp"]
+    disk.remount("size=40M")
+    made = ingest_cube(config.model_copy(update={"resume": True}))
+    assert made.files == 9
 
 
 def test_times_and_frequencies_of_headers(tmp_path: Path) -> None:
