@@ -19,7 +19,7 @@ MakeSink = Callable[..., FrameSink]
 def grid(*sizes: int, snaked: tuple[int, ...] = ()) -> ScanGeometry:
     return ScanGeometry(
         tuple(
-            Dim(f"d{axis}", n, axis in snaked, (Coordinate(f"d{axis}", np.arange(n)),))
+            Dim(f"d{axis}", n, axis in snaked, (Coordinate(f"d{axis}", np.arange(float(n))),))
             for axis, n in enumerate(sizes)
         )
     )

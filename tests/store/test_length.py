@@ -25,8 +25,8 @@ from bluesky_zarr.store import (
 )
 from bluesky_zarr.store._length import lengthen
 from bluesky_zarr.store._metadata import read_document, write_document
+from tests.store.crashed import died
 from tests.store.reading import READERS
-from tests.store.test_recover import died
 
 SHAPE = (4, 6)
 
