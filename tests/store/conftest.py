@@ -1,4 +1,4 @@
-"""Sinks of stores of their own, whose frames are small."""
+"""Stores that have just begun, and sinks in them, whose frames are small."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from bluesky_zarr.geometry import ScanGeometry
 from bluesky_zarr.store import FrameSink, SourceInfo, ZarrWriter
 from bluesky_zarr.store import _sink as sink_module
 from tests.store.sinks import MakeSink
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return ZarrWriter(tmp_path / "scan.zarr").path
 
 
 @pytest.fixture

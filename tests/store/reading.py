@@ -1,8 +1,10 @@
-"""Two independent readers of what our writers write."""
+"""Two independent readers of what our writers write, and its documents as they are."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorstore
@@ -20,3 +22,7 @@ def tensorstore_(store: Path, key: str) -> np.ndarray:
 
 
 READERS = (zarr_python, tensorstore_)
+
+
+def document(node: Path) -> dict[str, Any]:
+    return json.loads((node / "zarr.json").read_bytes())

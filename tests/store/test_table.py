@@ -1,54 +1,19 @@
 """Everything small of a stream: at its position, in its units, read by xarray, never lost."""
 
-import logging
 import math
 import time
-import warnings
 
 import numpy as np
 import pytest
 import tensorstore
-import xarray
 import zarr
 from scanspec.specs import Linspace
 
 from bluesky_zarr.geometry import ScanGeometry
-from bluesky_zarr.store import (
-    Column,
-    Journal,
-    SourceInfo,
-    StreamTable,
-    ZarrWriter,
-    fold,
-    publish,
-    validate,
-)
+from bluesky_zarr.store import Column, Journal, SourceInfo, StreamTable, ZarrWriter
 from bluesky_zarr.store import _table as table_module
 from bluesky_zarr.store._length import level
-from bluesky_zarr.store._metadata import consolidated, read_document, write_document
-
-T0 = 1_763_600_000.123456
-GRID = ScanGeometry.from_spec(Linspace("mono", 7, 7.4, 2) * ~Linspace("x", 0, 2, 3)).with_units(
-    {"mono": "keV", "x": "mm"}
-)
-
-
-@pytest.fixture
-def store(tmp_path):
-    writer = ZarrWriter(tmp_path / "scan.zarr")
-    return writer.path
-
-
-def opened(store, group="primary"):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        return xarray.open_zarr(store, group=group, consolidated=False).load()
-
-
-def fill(table, count, data, **more):
-    for k in range(count):
-        table.put(k, seq_num=k + 1, time=T0 + k, data=data(k), **more)
-
+from tests.store.tables import GRID, T0, fill, opened
 
 # ------------------ a grid
 
@@ -260,155 +225,6 @@ def test_at_the_end_arrays_in_order_of_events_have_one_length(store):
     assert group["seq_num"].values.tolist() == [1, 2, 3, 4, 5]
 
 
-# ------------------ names
-
-
-@pytest.mark.parametrize("key", ["seq_num", "time", "a/b"])
-def test_a_reserved_name_is_refused_at_once(store, key):
-    table = StreamTable(store, "primary", GRID, None)
-    with pytest.raises(ValueError, match=f"'{key}' has a name that the store keeps .* rename the"):
-        table.declare({"good": Column("number"), key: Column("number")})
-    assert not (store / "primary" / "good").exists(), "none is declared"
-
-
-def test_a_name_that_leaves_the_store_is_refused(store):
-    table = StreamTable(store, "primary", GRID, None)
-    with pytest.raises(ValueError, match="leaves the store"):
-        table.declare({"..": Column("number")})
-    with pytest.raises(ValueError, match="leaves the store"):
-        StreamTable(store, "../primary", GRID, None)
-    with pytest.raises(
-        ValueError, match="an axis named 'time' has no place in the stream 'primary'"
-    ):
-        StreamTable(store, "primary", ScanGeometry.from_spec(Linspace("time", 0, 1, 2)), None)
-
-
-def test_the_name_of_a_frame_array_or_its_counts_is_refused(store):
-    ZarrWriter(store).prepare(SourceInfo("cam", "uint16", (4, 4), geometry=GRID), key="primary/cam")
-    table = StreamTable(store, "primary", GRID, None)
-    with pytest.raises(
-        ValueError, match="'cam' has the name of an array that the stream 'primary'"
-    ):
-        table.declare({"cam": Column("number")})
-    with pytest.raises(ValueError, match=r"'cam_written' .*the counts of the frames 'cam'"):
-        table.declare({"cam_written": Column("number")})
-    table.declare({"cam-sum": Column("number")})
-
-
-def test_two_readings_for_one_array_are_refused(store):
-    table = StreamTable(store, "primary", GRID, None)
-    with pytest.raises(ValueError, match="would be stored as 'x_readback', and so would another"):
-        table.declare({"x": Column("number"), "x_readback": Column("number")})
-
-
-def test_declaring_again_is_fine_unless_it_differs(store):
-    table = StreamTable(store, "primary", GRID, None)
-    table.declare({"diode": Column("number")})
-    table.declare({"diode": Column("number"), "more": Column("integer")})
-    with pytest.raises(ValueError, match=r"'diode' was declared as .*use another stream for it"):
-        table.declare({"diode": Column("string")})
-
-
-def test_a_stream_with_rows_and_a_published_store_are_left_alone(store):
-    StreamTable(store, "primary", GRID, None).declare({"diode": Column("number")})
-    table = StreamTable(store, "primary", GRID, None)  # without a row, it may be begun again
-    table.put(0, seq_num=1, time=T0, data={})
-    with pytest.raises(ValueError, match="the stream 'primary' has rows already"):
-        StreamTable(store, "primary", GRID, None)
-    table.close()
-    ZarrWriter(store).publish()
-    with pytest.raises(ValueError, match=r"is published \(complete\); a published store is never"):
-        StreamTable(store, "other", GRID, None)
-
-
-def test_a_position_outside_of_the_scan_is_refused_but_journalled(store):
-    with Journal(store) as journal:
-        table = StreamTable(store, "primary", GRID, journal)
-        with pytest.raises(
-            IndexError, match="no position 6 in the stream 'primary': its scan has 6"
-        ):
-            table.put(6, seq_num=1, time=T0, data={})
-    assert [kind for kind, _ in Journal.read(store)] == ["stream", "row"]
-
-
-# ------------------ misfits
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "stored", "words"),
-    [
-        (Column("number"), None, math.nan, "is no number"),
-        (Column("number"), "12", math.nan, "is no number"),
-        (Column("number"), 10**400, math.nan, "is no number"),
-        (Column("integer"), 1.5, 0, "is no whole number"),
-        (Column("integer"), None, 0, "is no whole number"),
-        (Column("integer"), 2**63, 0, "is not between"),
-        (Column("uint64"), -1, 0, "is not between"),
-        (Column("boolean"), "yes", False, "is neither true nor false"),
-        (Column("string"), None, "", "is no text"),
-        (Column("string"), "\udcff", "", "is no text that UTF-8 can hold"),
-    ],
-)
-def test_a_value_that_does_not_fit_is_missing_and_said_and_journalled(
-    store, caplog, column, value, stored, words
-):
-    with Journal(store) as journal, caplog.at_level(logging.WARNING):
-        table = StreamTable(store, "primary", GRID, journal)
-        table.declare({"odd": column, "even": Column("number")})
-        for k in range(3):
-            table.put(k, seq_num=k + 1, time=T0, data={"odd": value, "even": k})
-        table.close()
-    assert opened(store)["odd"].values.ravel()[:1].tolist() == pytest.approx([stored], nan_ok=True)
-    assert opened(store)["even"].values[0].tolist() == [0, 1, 2], "the event is not lost"
-    assert table.misfits == {"odd": 3}
-    (message,) = caplog.messages
-    assert "'odd' of the stream 'primary' at position 0" in message
-    assert words in message
-    assert [p["data"]["odd"] for k, p in Journal.read(store) if k == "row"] == [value] * 3
-
-
-def test_the_setpoints_of_an_axis_are_stored_whatever_its_reading_once_said(store):
-    table = StreamTable(store, "primary", ScanGeometry.events(), None)
-    table.declare({"x": Column("number")})
-    table.put(0, seq_num=1, time=T0, data={"x": "stuck"})
-    table.put(1, seq_num=2, time=T0, data={"x": 0.1}, setpoints={"x": 1.0})
-    table.put(2, seq_num=3, time=T0, data={"x": "stuck"}, setpoints={"x": 2.0})
-    table.close()
-    group = opened(store)
-    np.testing.assert_array_equal(group["x"].values, [np.nan, 1, 2])
-    np.testing.assert_array_equal(group["x_readback"].values, [np.nan, 0.1, np.nan])
-    assert table.misfits == {"x": 2}
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        ([1, 2], r"has the shape \(2,\), not \(3,\)"),
-        ([1, 2, 70_000], "does not fit into uint16"),
-        ([1, 2, -1], "does not fit into uint16"),
-        ([1, 2, 0.5], "is of type float64, not uint16"),
-        (["a", "b", "c"], "is of type"),
-        ([1, [2], 3], "is no array"),
-    ],
-)
-def test_an_array_that_does_not_fit_is_missing_and_never_wraps(store, caplog, value, words):
-    table = StreamTable(store, "primary", GRID, None)
-    table.declare({"mca": Column("uint16", shape=(3,))})
-    table.put(0, seq_num=1, time=T0, data={"mca": value})
-    table.close()
-    assert opened(store)["mca"].values[0, 0].tolist() == [0, 0, 0]
-    with pytest.raises(AssertionError, match=words):
-        raise AssertionError(caplog.text)
-
-
-def test_readings_that_were_not_declared_are_in_the_journal(store):
-    with Journal(store) as journal:
-        table = StreamTable(store, "primary", GRID, journal)
-        table.put(0, seq_num=1, time=T0, data={"late": 1})
-    assert next(p for k, p in Journal.read(store) if k == "row")["data"] == {"late": 1}
-    assert not (store / "primary" / "late").exists()
-
-
 # ------------------ writing
 
 
@@ -460,92 +276,3 @@ def test_a_scan_of_a_million_points_takes_little_time_memory_and_disk(store):
     sizes = [f.stat().st_size for f in (store / "primary" / "c0" / "c").rglob("*") if f.is_file()]
     assert len(sizes) == 1
     assert sizes[0] < 300_000
-
-
-# ------------------ fold
-
-
-def content(store):
-    return {
-        path.relative_to(store): path.read_bytes() for path in store.rglob("*") if path.is_file()
-    }
-
-
-def run(store, *, close):
-    with Journal(store) as journal:
-        journal.append("run", {"run_uid": "abc"})
-        table = StreamTable(store, "primary", GRID, journal)
-        table.declare({"x": Column("number"), "n": Column("integer"), "s": Column("string")})
-        for k in (0, 1, 5, 4, 1):
-            table.put(k, seq_num=k + 1, time=T0 + k, data={"x": k / 3, "n": k, "s": str(k)})
-        table.put(2, seq_num=7, time=T0, data={"x": None})
-        events = StreamTable(store, "monitor", ScanGeometry.events(), journal)
-        events.declare({"x": Column("number", units="mm"), "mca": Column("uint8", shape=(2,))})
-        for k in range(4):
-            data = {"x": k + 0.5, "mca": [k, 2 * k]}
-            events.put(k, seq_num=k + 1, time=T0, data=data, setpoints={"x": float(k)})
-        if close:
-            table.close()
-            events.close()
-
-
-def test_the_journal_alone_gives_the_arrays_that_a_whole_run_gives(tmp_path):
-    whole, torn = ZarrWriter(tmp_path / "a.zarr").path, ZarrWriter(tmp_path / "b.zarr").path
-    run(whole, close=True)
-    run(torn, close=False)
-    assert not opened(torn).equals(opened(whole)), "a second has not passed"
-    fold(torn)
-    for stream in ("primary", "monitor"):
-        assert opened(torn, stream).identical(opened(whole, stream))
-    once = content(torn)
-    fold(torn)
-    assert content(torn) == once
-
-
-def test_fold_passes_over_what_cannot_be_stored_and_says_so_once(store, caplog):
-    with Journal(store) as journal:
-        table = StreamTable(store, "primary", GRID, journal)
-        table.put(0, seq_num=1, time=T0, data={})
-        for payload in ({}, {"stream": "nowhere", "index": 1}, {"stream": "primary", "index": 99}):
-            journal.append("row", payload)
-        journal.append("stream", {"stream": "../evil", "geometry": GRID.to_dict()})
-        journal.append("from a later version", {})
-        table.put(1, seq_num=2, time=T0, data={})
-    fold(store)
-    assert opened(store)["seq_num"].values.ravel().tolist() == [1, 2, 0, 0, 0, 0]
-    assert len(caplog.messages) == 2
-    assert not (store.parent / "evil").exists()
-
-
-def test_fold_leaves_a_published_store_and_one_without_a_journal_alone(store):
-    fold(store)
-    run(store, close=True)
-    ZarrWriter(store).publish()
-    before = content(store)
-    fold(store)
-    assert content(store) == before
-
-
-def test_a_published_group_opens_by_path_and_as_a_tree_without_a_warning(store):
-    run(store, close=True)
-    for group in (store / "primary", store / "monitor", store):
-        write_document(group, consolidated(group))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        direct = xarray.open_zarr(store, group="primary").load()
-        tree = xarray.open_datatree(store, engine="zarr")
-        assert xarray.open_zarr(store / "primary").load().identical(direct)
-    assert set(tree.groups) == {"/", "/primary", "/monitor"}
-    assert tree["primary"].to_dataset().load().equals(direct)
-    assert "consolidated_metadata" in read_document(store)
-
-
-def test_a_stream_with_a_slash_in_its_name_is_found_by_readers(store):
-    ZarrWriter(store)
-    table = StreamTable(store, "fast/primary", ScanGeometry.events(), None)
-    table.put(0, seq_num=1, time=T0, data={})
-    table.close()
-    publish(store)
-    with xarray.open_datatree(store, engine="zarr", consolidated=True) as tree:
-        assert tree["fast/primary/seq_num"].values.tolist() == [1]
-    assert validate(store)
