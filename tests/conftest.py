@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,28 @@ from bluesky_zarr import Storage
 from tests.machine import SmallDisk
 
 
-@pytest.fixture
-def RE() -> Iterator[RunEngine]:
-    engine = RunEngine(call_returns_result=True)
+@contextlib.contextmanager
+def an_engine(**options: Any) -> Iterator[RunEngine]:
+    engine = RunEngine(call_returns_result=True, **options)
     engine.log.setLevel("CRITICAL")
     yield engine
     if engine.state not in ("idle", "panicked"):
         engine.halt()
     engine.loop.call_soon_threadsafe(engine.loop.stop)
     engine._th.join()
+
+
+@pytest.fixture
+def RE() -> Iterator[RunEngine]:
+    with an_engine() as engine:
+        yield engine
+
+
+@pytest.fixture
+def other_RE() -> Iterator[RunEngine]:
+    """A second one, which may run in another thread."""
+    with an_engine(context_managers=[]) as engine:  # signals are for the main thread
+        yield engine
 
 
 @pytest.fixture

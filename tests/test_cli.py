@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from bluesky_zarr._demo import load_profile
 from bluesky_zarr.cli import app
 from bluesky_zarr.store import SourceInfo, ZarrWriter
-from tests.store.test_status import made
+from tests.store.crashed import made
 
 runner = CliRunner()
 

@@ -20,8 +20,9 @@ from bluesky_zarr.cli import app
 from bluesky_zarr.plans import nested_scan, place
 from bluesky_zarr.store import recover, relayout, validate
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
-from bluesky_zarr.store._metadata import nodes, read_document, write_document
+from bluesky_zarr.store._metadata import read_document
 from tests.fakes import PositionCamera, instant_motor
+from tests.store.crashed import died, made
 
 
 @pytest.fixture
@@ -45,11 +46,7 @@ def crashed(RE: RunEngine, server: TiledServer, stores: Path, tmp_path: Path) ->
             place, index = array.entry(position, (0, 0))
             group.files[place].mark_retracted([extent])
             group.files[place].set_entries(index, [(2**64 - 1, 2**64 - 1)])
-    for key, document in [("", read_document(path)), *nodes(path)]:
-        ours = document["attributes"] if not key else document["attributes"].get("bluesky_zarr", {})
-        if "writer" in ours:
-            ours["writer"]["process_start"] = "1"
-            write_document(path / key, document)
+    died(path)
     return path
 
 
@@ -121,8 +118,6 @@ def test_the_command_names_it_and_exits_with_1(
 
 
 def test_a_run_that_the_catalog_never_heard_of_is_said(tmp_path: Path, server: TiledServer) -> None:
-    from tests.store.test_status import made
-
     report = recover(made(tmp_path / "scan.zarr", process_start="1"))
     compare(report, server.client())
     assert report
@@ -130,8 +125,6 @@ def test_a_run_that_the_catalog_never_heard_of_is_said(tmp_path: Path, server: T
 
 
 def test_a_catalog_that_is_not_there_is_an_error_in_one_line(tmp_path: Path) -> None:
-    from tests.store.test_status import made
-
     path = made(tmp_path / "scan.zarr", process_start="1")
     result = CliRunner().invoke(app, ["recover", str(path), "--catalog", "http://127.0.0.1:9"])
     assert result.exit_code == 2

@@ -67,6 +67,14 @@ def nothing_is_wrong(path: Path, scan: Scan) -> None:
                 assert not frame.any(), f"{flat} is not counted and has a frame"
 
 
+def read_as_announced(path: Path, scan: Scan, cells: list[int]) -> None:
+    """The frames of the first source at these positions are read by both readers."""
+    for read in READERS:
+        data = read(path, "primary/cam0").reshape(-1, *scan.frame)
+        for flat in cells:
+            assert (named(data[flat]) or (0, -1))[1] == flat, f"{read.__name__}: {flat}"
+
+
 def events_hold(path: Path, said: Said) -> None:
     """The rows that were announced are in the table, and are the last of their positions."""
     announced = dict(said.of("event"))

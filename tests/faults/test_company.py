@@ -23,8 +23,8 @@ from tests.faults.pictures import named, picture
 from tests.faults.processes import Said, run
 from tests.faults.promises import frames_hold
 from tests.faults.victims import SCANS, one_source
+from tests.store.crashed import made
 from tests.store.reading import zarr_python
-from tests.store.test_status import made
 
 SCAN = SCANS[1]
 

@@ -15,10 +15,10 @@ import pytest
 from bluesky_zarr.store import FrameSink, Layout, SourceInfo, ZarrWriter, publish, recover, validate
 from bluesky_zarr.store._metadata import read_document
 from tests.faults.calls import Before, failing, nothing, short, watched
-from tests.faults.pictures import named, picture
+from tests.faults.pictures import picture
+from tests.faults.promises import read_as_announced
 from tests.faults.victims import Scan
 from tests.machine import SmallDisk
-from tests.store.reading import READERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:the layout")
 
@@ -71,13 +71,6 @@ def written_until_it_fails(sink: FrameSink, scan: Scan) -> OSError:
             sink.write(picture(0, flat, write, scan.frame), flat)
         sink.drain()
     return raised.value
-
-
-def read_as_announced(path: Path, scan: Scan, cells: list[int]) -> None:
-    for read in READERS:
-        data = read(path, KEY).reshape(-1, *scan.frame)
-        for flat in cells:
-            assert (named(data[flat]) or (0, -1))[1] == flat, f"{read.__name__}: {flat}"
 
 
 @pytest.mark.parametrize("scan", SCANS, ids=lambda scan: scan.name)

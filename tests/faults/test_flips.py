@@ -16,6 +16,7 @@ from bluesky_zarr.store._metadata import read_document
 from bluesky_zarr.store._shard import ENTRY, HEAD_BYTES
 from tests.faults.pictures import picture
 from tests.faults.victims import Scan
+from tests.store.crashed import flip_bit, shard_of
 from tests.store.reading import READERS
 
 KEY = "primary/cam0"
@@ -37,11 +38,6 @@ def made(path: Path, scan: Scan, *, publish: bool = True) -> Path:
     return path
 
 
-def shard_of(store: Path) -> Path:
-    (path,) = (p for p in (store / KEY / "c").rglob("*") if p.is_file())
-    return path
-
-
 def places(store: Path, region: str) -> np.ndarray:
     """The bytes of the shard file that are in a region; of data and heads those in use."""
     array = FrameArray(store, KEY, read_document(store / KEY))
@@ -59,14 +55,6 @@ def places(store: Path, region: str) -> np.ndarray:
     return np.concatenate([np.arange(at, at + length) for at, length in extents])
 
 
-def flipped(path: Path, place: int, bit: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(place)
-        (byte,) = file.read(1)
-        file.seek(place)
-        file.write(bytes([byte ^ 1 << bit]))
-
-
 def read_right_or_not_at_all(store: Path, whole: np.ndarray, read: Callable[..., object]) -> None:
     try:
         data = read(store, KEY)
@@ -78,15 +66,15 @@ def read_right_or_not_at_all(store: Path, whole: np.ndarray, read: Callable[...,
 def each_flip(tmp_path: Path, scan: Scan, region: str, times: int) -> None:
     store = made(tmp_path / "scan.zarr", scan)
     whole = READERS[0](store, KEY)
-    path = shard_of(store)
+    path = shard_of(store, KEY)
     random = np.random.default_rng([ord(c) for c in scan.name + region])
     for place in random.choice(places(store, region), times):
         bit = int(random.integers(8))
-        flipped(path, int(place), bit)
+        flip_bit(path, int(place), bit)
         assert not validate(store, deep=True), f"{region}: byte {place}, bit {bit}"
         for read in READERS:
             read_right_or_not_at_all(store, whole, read)
-        flipped(path, int(place), bit)
+        flip_bit(path, int(place), bit)
     assert validate(store, deep=True)
 
 
@@ -119,7 +107,7 @@ def flips_of_metadata(tmp_path: Path, times: int) -> int:
         path = documents[random.integers(len(documents))]
         place, bit = int(random.integers(path.stat().st_size)), int(random.integers(8))
         before = path.read_bytes()
-        flipped(path, place, bit)
+        flip_bit(path, place, bit)
         if validate(store, deep=True):
             # White space, or a word of ours that nobody reads: the data has to be right.
             for read in READERS:
@@ -150,7 +138,7 @@ def test_an_entry_that_points_at_a_neighbour_is_read_as_that_while_the_run_goes_
         with ShardGroup(array, members) as group:
             (neighbour,) = group.indexed()[(1, 2)].values()
         place = array.entry((1, 1), (0, 0))[1] * ENTRY.size
-        shard = shard_of(store)
+        shard = shard_of(store, KEY)
         data = bytearray(shard.read_bytes())
         data[place : place + 16] = ENTRY.pack(*neighbour)
         shard.write_bytes(data)
@@ -167,7 +155,7 @@ def test_zarrs_does_not_look_at_the_checksum_of_a_part_of_a_shard(tmp_path: Path
     ((members),) = array.groups()
     with ShardGroup(array, members) as group:
         ((offset, _),) = group.indexed()[(1, 1)].values()
-    flipped(shard_of(store), offset + 40, 3)
+    flip_bit(shard_of(store, KEY), offset + 40, 3)
     assert not validate(store, deep=True)
     pipeline = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
     with zarr.config.set(pipeline):

@@ -14,19 +14,13 @@ from bluesky_zarr.store._metadata import read_document
 from tests.faults.processes import Said, run
 from tests.faults.promises import all_hold_after_recovery, frames_hold, nothing_is_wrong
 from tests.faults.victims import SCANS, Scan, publishes, recovers, writes
+from tests.store.crashed import copied
+from tests.store.reading import files_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:the layout")
 
 scans = pytest.mark.parametrize("scan", SCANS, ids=lambda scan: scan.name)
 KILLS = 200
-
-
-def copied(original: Path, name: str) -> Path:
-    path = original.with_name(name)
-    shutil.copytree(original, path)
-    if Journal.path_of(original).exists():
-        shutil.copy(Journal.path_of(original), Journal.path_of(path))
-    return path
 
 
 def removed(path: Path) -> None:
@@ -142,6 +136,6 @@ def test_killed_between_any_two_steps_it_is_recovered(
 def test_what_a_killed_process_left_can_be_recovered_again_and_again(tmp_path: Path) -> None:
     original, _ = a_crashed_store(tmp_path, SCANS[0])
     assert recover(original)
-    before = {p: p.read_bytes() for p in original.rglob("*") if p.is_file()}
+    before = files_of(original)
     assert recover(original)
-    assert before == {p: p.read_bytes() for p in original.rglob("*") if p.is_file()}
+    assert before == files_of(original)

@@ -31,8 +31,9 @@ from bluesky_zarr.store import (
     recover,
     validate,
 )
-from bluesky_zarr.store._metadata import nodes, read_document, write_document
+from bluesky_zarr.store._metadata import read_document
 from tests.faults.pictures import picture
+from tests.store.crashed import died
 from tests.store.reading import READERS, zarr_python
 
 KEY = "primary/cam"
@@ -144,11 +145,7 @@ class WriterAndArray(RuleBasedStateMachine):
         self.sink.drain()
         if flushed:
             self.sink._files.progress.flush()
-        for key, document in [("", read_document(self.path)), *nodes(self.path)]:
-            ours = document["attributes"] if not key else document["attributes"].get("bluesky_zarr")
-            if ours and "writer" in ours:
-                ours["writer"]["process_start"] = "1"
-                write_document(self.path / key, document)
+        died(self.path)
         report = recover(self.path)
         assert report, str(report)
         self.open, self.status = False, "recovered"

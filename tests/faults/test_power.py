@@ -28,11 +28,12 @@ from bluesky_zarr.store import (
     recover,
     validate,
 )
-from bluesky_zarr.store._metadata import nodes, read_document, write_document
+from bluesky_zarr.store._metadata import read_document
 from tests.faults.calls import watched
-from tests.faults.pictures import named, picture
+from tests.faults.pictures import picture
+from tests.faults.promises import read_as_announced
 from tests.faults.victims import SCANS, Scan
-from tests.store.reading import READERS
+from tests.store.crashed import signed
 
 KEY = "primary/cam0"
 
@@ -108,22 +109,6 @@ def begun(disk: Disk, scan: Scan) -> tuple[ZarrWriter, FrameSink]:
     return writer, writer.prepare(info, key=KEY)
 
 
-def died(path: Path) -> None:
-    readable = nodes(path, on_error=lambda *_: None)
-    for key, document in [("", read_document(path)), *readable]:
-        ours = document["attributes"] if not key else document["attributes"].get("bluesky_zarr", {})
-        if "writer" in ours:
-            ours["writer"]["boot_id"] = "another"
-            write_document(path / key, document)
-
-
-def has(path: Path, scan: Scan, cells: list[int]) -> None:
-    for read in READERS:
-        data = read(path, KEY).reshape(-1, *scan.frame)
-        for flat in cells:
-            assert (named(data[flat]) or (0, -1))[1] == flat, f"{read.__name__}: {flat}"
-
-
 TRIED = [SCANS[0], SCANS[2], SCANS[5], Scan("growing", (), (20, 30), "zstd-1")]
 scans = pytest.mark.parametrize("scan", TRIED, ids=lambda scan: scan.name)
 
@@ -138,7 +123,7 @@ def test_a_published_store_is_whole_after_a_power_cut(disk: Disk, scan: Scan) ->
     assert read_document(path)["attributes"]["status"] == "complete"
     report = validate(path, deep=True)
     assert report, str(report)
-    has(path, scan, scan.order())
+    read_as_announced(path, scan, scan.order())
     assert not list(path.rglob("*.tmp"))
 
 
@@ -153,12 +138,12 @@ def test_a_running_store_has_all_up_to_its_last_flush(disk: Disk, scan: Scan) ->
             sink.sync()
     flushed = order[: len(order) // 2]
     path = disk.after_the_cut(disk.base.with_name("cut")) / "scan.zarr"
-    has(path, scan, flushed)
-    died(path)
+    read_as_announced(path, scan, flushed)
+    signed(path, boot_id="another")
     report = recover(path)
     assert report, str(report)
     assert validate(path, deep=True), str(validate(path, deep=True))
-    has(path, scan, flushed)
+    read_as_announced(path, scan, flushed)
 
 
 @scans
@@ -183,12 +168,12 @@ def test_documents_that_the_power_cut_left_empty_are_made_anew(disk: Disk, scan:
     path = disk.after_the_cut(disk.base.with_name("cut")) / "scan.zarr"
     for empty in ("baseline", "baseline/time", "primary/diode", "primary/seq_num"):
         assert (path / empty / "zarr.json").read_bytes() == b""
-    died(path)
+    signed(path, boot_id="another")
     report = recover(path)
     assert report, str(report)
     assert "primary/diode: its damaged zarr.json was made anew (from the journal)" in str(report)
     assert validate(path, deep=True), str(validate(path, deep=True))
-    has(path, scan, order)
+    read_as_announced(path, scan, order)
     last = {flat: write for write, flat in enumerate(order, 1)}
     diode = bz.open(path)["primary"]["diode"].values.reshape(-1)
     assert {flat: diode[flat] * 2 for flat in last} == last
@@ -220,7 +205,7 @@ def test_frames_that_grew_after_the_last_flush_are_there_up_to_it(disk: Disk) ->
     report = recover(path)
     assert read_document(path)["attributes"]["status"] == "recovered", str(report)
     assert validate(path, deep=True), str(validate(path, deep=True))
-    has(path, scan, list(range(20)))
+    read_as_announced(path, scan, list(range(20)))
     assert not (path / KEY / ".zarr.json.flushed").exists()
 
 
@@ -259,10 +244,10 @@ def test_a_power_cut_at_any_sync_of_publication_leaves_a_store_that_can_be_recov
     for cut in left[::2]:
         path = cut / "scan.zarr"
         if read_document(path)["attributes"]["status"] == "running":
-            died(path)
+            signed(path, boot_id="another")
             assert recover(path)
         assert validate(path, deep=True), str(validate(path, deep=True))
-        has(path, scan, scan.order())
+        read_as_announced(path, scan, scan.order())
 
 
 def test_the_events_of_a_run_are_there_up_to_its_close_run(lab: SimpleNamespace) -> None:
@@ -282,7 +267,7 @@ def test_the_events_of_a_run_are_there_up_to_its_close_run(lab: SimpleNamespace)
     with watched(base, disk.before):
         lab.RE(bp.count([lab.cam], 5))
     path = cut[0] / lab.storage.last_path.name
-    died(path)
+    signed(path, boot_id="another")
     assert recover(path)
     data = bz.open(path)["primary"]
     assert data["seq_num"].values.tolist() == [1, 2, 3, 4, 5]

@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 from bluesky import plan_stubs as bps
 from bluesky import plans as bp
-from bluesky.run_engine import RunEngine
 from cycler import cycler
 from ophyd_async.core import init_devices
 from ophyd_async.sim import SimMotor
 from scanspec.specs import Linspace
 
 from bluesky_zarr.geometry import ScanGeometry
+from tests.conftest import an_engine
 from tests.geometry.specs import grid_spec
 
 
 @pytest.fixture(scope="module")
 def RE():
-    return RunEngine({})
+    with an_engine() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")

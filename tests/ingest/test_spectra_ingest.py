@@ -21,6 +21,7 @@ from bluesky_zarr.ingest import FitsError, IngestError, SpectraConfig, ingest_sp
 from bluesky_zarr.ingest.spectra import _ingest
 from bluesky_zarr.store import BatchStore, InvalidStoreError, validate
 from tests.ingest import files
+from tests.ingest.cubes.images import content
 from tests.store.reading import zarr_python
 
 same = np.testing.assert_array_equal
@@ -51,15 +52,6 @@ def values(path: Path, key: str) -> Any:
 def names(path: Path, key: str) -> list[str]:
     """Of the arrays in a group."""
     return sorted(zarr.open_group(path, path=key, mode="r").array_keys())
-
-
-def content(store: Path) -> dict[str, bytes]:
-    """The files of a store, but for what differs from one ingest to the next."""
-    return {
-        str(path.relative_to(store)): path.read_bytes()
-        for path in sorted(store.rglob("*"))
-        if path.is_file() and path != store / "zarr.json"
-    }
 
 
 def beside(target: Path) -> list[str]:

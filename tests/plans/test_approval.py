@@ -155,8 +155,7 @@ class _Nobody(Approval):
 
 
 @pytest.mark.parametrize("end", ["abort", "stop", "halt"])
-def test_a_scan_can_be_ended_while_it_waits_for_an_answer(end):
-    RE = RunEngine()
+def test_a_scan_can_be_ended_while_it_waits_for_an_answer(RE, end):
     nobody = _Nobody(RE)
 
     def plan():
@@ -172,9 +171,7 @@ def test_a_scan_can_be_ended_while_it_waits_for_an_answer(end):
     assert nobody.asked == 1
 
 
-def test_a_question_is_asked_again_after_a_pause():
-    RE = RunEngine()
-
+def test_a_question_is_asked_again_after_a_pause(RE):
     class Once(_Nobody):
         async def wait(self, question: str) -> Answer:
             return Answer(True, "second time") if self.asked else await super().wait(question)

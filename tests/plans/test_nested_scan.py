@@ -19,12 +19,10 @@ from tests.fakes import instant_motor
 
 
 @pytest.fixture
-def lab() -> Any:
-    engine = RunEngine()
+def lab(RE: RunEngine) -> SimpleNamespace:
     with init_devices():
         y, x, diode = instant_motor("y"), instant_motor("x"), instant_motor("diode")
-    yield SimpleNamespace(RE=engine, y=y, x=x, diode=diode)
-    engine.loop.call_soon_threadsafe(engine.loop.stop)
+    return SimpleNamespace(RE=RE, y=y, x=x, diode=diode)
 
 
 def documents(lab: SimpleNamespace, plan: Any) -> list[tuple[str, Any]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bluesky.run_engine import RunEngine
 from ophyd_async.core import init_devices
 from scanspec.specs import Linspace
 
@@ -127,8 +126,7 @@ def test_a_scan_can_go_downwards(bench):
     assert strategy.seen[0].points[:, 0].tolist() == list(range(10, -1, -1))
 
 
-def test_it_runs_without_a_session_as_well():
-    RE = RunEngine(call_returns_result=True)
+def test_it_runs_without_a_session_as_well(RE):
     with init_devices():
         x = instant_motor("x")
         diode = Diode([x], hill)

@@ -31,10 +31,6 @@ def pair(lab: SimpleNamespace) -> SimpleNamespace:
     return lab
 
 
-def primary(lab: SimpleNamespace) -> Any:
-    return bz.open(lab.storage.last_path)["primary"].to_dataset().load()
-
-
 def test_the_run_after_a_failed_write_is_whole(
     pair: SimpleNamespace, docs: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +56,7 @@ def test_the_run_after_a_failed_write_is_whole(
         names = [name for name, _ in docs]
         assert names.count("stream_resource") == 2
         assert names.count("stream_datum") == 6
-        assert (primary(pair)["slow_written"].values == 1).all()
+        assert (pair.primary()["slow_written"].values == 1).all()
 
 
 def test_a_camera_that_is_not_in_the_scan_is_refused_when_triggered_unseen(
@@ -77,7 +73,7 @@ def test_a_camera_that_is_not_in_the_scan_is_refused_when_triggered_unseen(
     pair.RE.preprocessors.append(unseen)
     with pytest.raises(Exception, match="Nobody said where"):
         pair.RE(bp.count([pair.cam], 2))
-    assert "slow" not in primary(pair)
+    assert "slow" not in pair.primary()
 
 
 def test_an_exposure_belongs_to_the_point_of_its_trigger(
@@ -119,7 +115,7 @@ def test_a_refused_stream_takes_back_the_frames_of_all_cameras(pair: SimpleNames
 
     with pytest.raises(bz.PlacementError, match=r"place\('dark', index\)"):
         pair.RE(plan())
-    data = primary(pair)
+    data = pair.primary()
     assert data["cam_written"].values.tolist() == [1]
     assert data["slow_written"].values.tolist() == [1]
 
@@ -140,7 +136,7 @@ def test_a_stream_that_is_declared_first(pair: SimpleNamespace) -> None:
     pair.RE(plan())
     for k in range(3):
         np.testing.assert_array_equal(
-            primary(pair)["cam"].values[k], frame_of(code_of((k, 0)), (3, 4))
+            pair.primary()["cam"].values[k], frame_of(code_of((k, 0)), (3, 4))
         )
 
 
@@ -169,7 +165,7 @@ def fly_blocks(lab: SimpleNamespace, blocks: list[tuple[Any, int]], streams: Any
 
 def test_flown_blocks_of_one_event_follow_each_other(pair: SimpleNamespace) -> None:
     pair.RE(fly_blocks(pair, [(pair.cam, 1)] * 3))
-    assert primary(pair)["cam_written"].values.tolist() == [1, 1, 1]
+    assert pair.primary()["cam_written"].values.tolist() == [1, 1, 1]
 
 
 def test_each_camera_flies_in_blocks_of_its_own(
@@ -257,7 +253,7 @@ def test_a_pause_while_two_cameras_fly(pair: SimpleNamespace, docs: list[tuple[s
     paused: list[bool] = []
     pair.RE.msg_hook = pause
     assert run_through(pair.RE, plan()) == 1
-    data = primary(pair)
+    data = pair.primary()
     first = code_of((0, 0))
     for camera, shape in (("cam", (3, 4)), ("slow", (5, 6))):
         for k in range(10):
@@ -282,7 +278,7 @@ def test_frames_of_a_dropped_event_stay_until_their_point_is_taken_again(
             yield from (bps.drop() if attempt == 1 else bps.save())
 
     lab.RE(plan())
-    data = primary(lab)
+    data = lab.primary()
     assert data["cam_written"].values.tolist() == [1, 2]
     np.testing.assert_array_equal(data["cam"].values[1], frame_of(code_of((2, 0)), (3, 4)))
 
@@ -298,7 +294,7 @@ def test_a_point_that_is_given_up_does_not_shift_the_others(lab: SimpleNamespace
 
     with pytest.raises(bz.PlacementError, match="Point 3 of this scan should be at a = 3"):
         lab.RE(nested_scan([lab.cam], Linspace(lab.a, 0, 4, 5), per_step=per_step))
-    assert primary(lab)["cam_written"].values.tolist() == [1, 1, 1, 0, 0]
+    assert lab.primary()["cam_written"].values.tolist() == [1, 1, 1, 0, 0]
 
 
 def test_a_refusal_takes_back_no_earlier_frame(lab: SimpleNamespace) -> None:
@@ -316,7 +312,7 @@ def test_a_refusal_takes_back_no_earlier_frame(lab: SimpleNamespace) -> None:
 
     with pytest.raises(bz.PlacementError):
         lab.RE(plan())
-    assert primary(lab)["cam_written"].values.tolist()[:2] == [1, 1]
+    assert lab.primary()["cam_written"].values.tolist()[:2] == [1, 1]
 
 
 def test_a_pause_in_a_row_whose_checkpoint_is_behind_its_prepare(
@@ -344,7 +340,7 @@ def test_a_pause_in_a_row_whose_checkpoint_is_behind_its_prepare(
     paused: list[bool] = []
     lab.RE.msg_hook = pause
     assert run_through(lab.RE, plan()) == 1
-    data = primary(lab)
+    data = lab.primary()
     assert data["cam_written"].values.tolist() == [2, 1, 1]
     first = code_of((0, 0))
     assert data["cam"].values[:, 0, 0].tolist() == [first, first + 1, first + 2]

@@ -22,10 +22,7 @@ from bluesky_zarr.plans import nested_scan
 from bluesky_zarr.store import recover, validate
 from tests.fakes import PositionCamera
 from tests.pausing import run_through
-
-
-def primary(lab: SimpleNamespace) -> Any:
-    return bz.open(lab.storage.last_path)["primary"].to_dataset().load()
+from tests.store.sinks import full_disk
 
 
 def test_a_pause_during_the_drain_of_a_run_that_closes(lab: SimpleNamespace) -> None:
@@ -41,7 +38,7 @@ def test_a_pause_during_the_drain_of_a_run_that_closes(lab: SimpleNamespace) -> 
     run_through(lab.RE, nested_scan([lab.cam], Linspace(lab.a, 0, 2, 3)))
     assert paused
     assert bz.open(lab.storage.last_path).attrs["status"] == "complete"
-    assert (primary(lab)["cam_written"].values >= 1).all()
+    assert (lab.primary()["cam_written"].values >= 1).all()
 
 
 @pytest.mark.parametrize("name", ["time", "seq_num", "a", "other_written", "scan_index"])
@@ -80,18 +77,18 @@ def test_a_run_whose_stop_document_is_kept_from_us_is_finished_by_the_next(
     assert sorted(statuses) == ["complete", "failed"]
 
 
-def test_a_journal_without_its_store_is_not_mixed_into_another_run(lab: SimpleNamespace) -> None:
+def test_a_journal_without_its_store_is_not_mixed_into_another_run(
+    lab: SimpleNamespace, other_RE: RunEngine
+) -> None:
     storage = Storage(f"file://{lab.storage.base}/again", naming="same")
-    engine = RunEngine(call_returns_result=True)
-    storage.attach(engine)
+    storage.attach(other_RE)
     storage.inject(lab.cam)
-    engine(bp.count([lab.cam], 3))
+    other_RE(bp.count([lab.cam], 3))
     shutil.rmtree(storage.last_path)
-    engine(bp.count([lab.cam], 2))
+    other_RE(bp.count([lab.cam], 2))
     assert storage.last_path.name == "same~2.zarr"
-    assert not recover(storage.last_path) or bz.open(storage.last_path).attrs["status"]
+    assert "nothing to do" in str(recover(storage.last_path))
     assert bz.open(storage.last_path)["primary"].to_dataset()["seq_num"].shape == (2,)
-    engine.loop.call_soon_threadsafe(engine.loop.stop)
 
 
 def test_a_startup_script_may_be_run_again(lab: SimpleNamespace) -> None:
@@ -104,11 +101,11 @@ def test_a_startup_script_may_be_run_again(lab: SimpleNamespace) -> None:
         _ = lab.storage.last_path
 
 
-def test_wrap_in_another_engine_than_the_attached_one(lab: SimpleNamespace) -> None:
-    other = RunEngine(call_returns_result=True)
-    other(lab.storage.wrap(bp.count([lab.cam], 2)))
+def test_wrap_in_another_engine_than_the_attached_one(
+    lab: SimpleNamespace, other_RE: RunEngine
+) -> None:
+    other_RE(lab.storage.wrap(bp.count([lab.cam], 2)))
     assert bz.open(lab.storage.last_path).attrs["status"] == "complete"
-    other.loop.call_soon_threadsafe(other.loop.stop)
 
 
 @pytest.mark.parametrize(
@@ -116,16 +113,13 @@ def test_wrap_in_another_engine_than_the_attached_one(lab: SimpleNamespace) -> N
 )
 def test_metadata_that_says_nonsense_breaks_nothing(lab: SimpleNamespace, md: Any) -> None:
     lab.RE(bp.scan([lab.cam], lab.a, 0, 2, 3), **md)
-    assert (primary(lab)["cam_written"].values == 1).all()
+    assert (lab.primary()["cam_written"].values == 1).all()
 
 
 def test_a_publication_that_fails_is_made_up_for_by_the_next_plan(
     lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("bluesky_zarr.session._recorder.publish", refuse)
+    monkeypatch.setattr("bluesky_zarr.session._recorder.publish", full_disk)
     with pytest.raises(OSError, match="No space left"):
         lab.RE(bp.count([lab.cam], 2))
     path = lab.storage.last_path
@@ -135,9 +129,10 @@ def test_a_publication_that_fails_is_made_up_for_by_the_next_plan(
     assert bz.open(path).attrs["status"] == "complete"
 
 
-def test_two_engines_do_not_share_a_storage_at_once(lab: SimpleNamespace) -> None:
-    other = RunEngine(call_returns_result=True)
-    lab.storage.attach(other)
+def test_two_engines_do_not_share_a_storage_at_once(
+    lab: SimpleNamespace, other_RE: RunEngine
+) -> None:
+    lab.storage.attach(other_RE)
 
     def paused() -> Any:
         yield from bps.checkpoint()
@@ -146,24 +141,22 @@ def test_two_engines_do_not_share_a_storage_at_once(lab: SimpleNamespace) -> Non
     with pytest.raises(RunEngineInterrupted):
         lab.RE(paused())
     with pytest.raises(RuntimeError, match="in another RunEngine"):
-        other(bp.count([lab.cam], 1))
+        other_RE(bp.count([lab.cam], 1))
     lab.RE.resume()
-    other.loop.call_soon_threadsafe(other.loop.stop)
 
 
 def test_numbers_beyond_reason_are_not_prepared_for(lab: SimpleNamespace) -> None:
     lab.RE(bp.scan([lab.cam], lab.a, 0, 2, 3), num_points=10**12)
-    assert primary(lab)["cam"].shape == (3, 3, 4)
+    assert lab.primary()["cam"].shape == (3, 3, 4)
 
 
 def test_two_sessions_that_choose_one_name_at_once_write_two_stores(
-    lab: SimpleNamespace, tmp_path: Any
+    lab: SimpleNamespace, other_RE: RunEngine, tmp_path: Any
 ) -> None:
     mine, other = (Storage(f"file://{tmp_path}/shared", naming="{plan_name}") for _ in range(2))
     mine.attach(lab.RE)
     mine.inject(lab.cam)
-    engine = RunEngine(context_managers=[])  # signals are for the main thread
-    other.attach(engine)
+    other.attach(other_RE)
 
     def point() -> Any:
         yield Msg("open_run", plan_name="map")
@@ -175,7 +168,7 @@ def test_two_sessions_that_choose_one_name_at_once_write_two_stores(
     def plan() -> Any:
         yield from bps.open_run({"plan_name": "map"})
         # The name is chosen, and nothing is there yet: now the other one begins, and ends.
-        session = threading.Thread(target=engine, args=(point(),))
+        session = threading.Thread(target=other_RE, args=(point(),))
         session.start()
         session.join(20)
         yield from bps.trigger_and_read([lab.cam])
@@ -187,16 +180,12 @@ def test_two_sessions_that_choose_one_name_at_once_write_two_stores(
     for storage in (mine, other):
         assert validate(storage.last_path, deep=True)
         assert bz.open(storage.last_path).attrs["status"] == "complete"
-    engine.loop.call_soon_threadsafe(engine.loop.stop)
 
 
 def test_a_store_that_could_not_be_made_keeps_no_name(
     lab: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*args: Any, **kwargs: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("bluesky_zarr.session._recorder.ZarrWriter", full)
+    monkeypatch.setattr("bluesky_zarr.session._recorder.ZarrWriter", full_disk)
     with pytest.raises(FailedStatus):
         lab.RE(bp.count([lab.cam]))
     assert list(lab.storage.base.iterdir()) == []

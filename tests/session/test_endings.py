@@ -109,7 +109,7 @@ def test_a_run_without_events_leaves_no_store(lab: SimpleNamespace) -> None:
 
 def test_ordinary_detectors_alone_have_a_store_of_their_readings(lab: SimpleNamespace) -> None:
     lab.RE(bp.scan([lab.c], lab.a, 0, 4, 5))
-    data = bz.open(lab.storage.last_path)["primary"].to_dataset()
+    data = lab.primary()
     assert data["c"].dims == ("a",)
     np.testing.assert_array_equal(data["a_readback"].values, range(5))
     np.testing.assert_array_equal(data["scan_index"].values, range(5))

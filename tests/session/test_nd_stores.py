@@ -71,10 +71,6 @@ def test_nested_scan_puts_each_frame_at_its_position(
     )
 
 
-def rows(lab: SimpleNamespace) -> Any:
-    return bz.open(lab.storage.last_path)["primary"].to_dataset()
-
-
 STOCK = {
     "count": (lambda p: bp.count([p.cam], 4), (4,), ("event",)),
     "scan": (lambda p: bp.scan([p.cam], p.a, 0, 4, 5), (5,), ("a",)),
@@ -112,7 +108,7 @@ STOCK = {
 def test_stock_plans_give_the_same_stores(lab: SimpleNamespace, name: str) -> None:
     plan, shape, dims = STOCK[name]
     lab.RE(plan(lab))
-    data = rows(lab)
+    data = lab.primary()
     assert data["cam"].dims == (*dims, "cam_y", "cam_x")
     assert data["cam"].shape == (*shape, 3, 4)
     for cell in np.ndindex(*shape):
@@ -152,7 +148,7 @@ def test_relative_plans_have_coordinates_of_what_was_commanded(
     plan, shape = RELATIVE[name]
     lab.RE(bps.mv(lab.a, 10, lab.b, 20))
     lab.RE(plan(lab))
-    data = rows(lab)
+    data = lab.primary()
     assert data["cam"].shape == (*shape, 3, 4)
     for cell in np.ndindex(*shape):
         a = data["a"].values[cell[0]]
@@ -169,7 +165,7 @@ def test_two_events_a_point_are_stored_in_order_of_events(lab: SimpleNamespace) 
         yield from bps.trigger_and_read([*detectors, *step])
 
     lab.RE(bp.grid_scan([lab.cam], lab.a, 0, 1, 2, lab.b, 0, 2, 3, per_step=twice))
-    data = rows(lab)
+    data = lab.primary()
     assert data["cam"].dims == ("event", "cam_y", "cam_x")
     places = [(a, b) for a in (0, 1) for b in (0, 1, 2) for _ in range(2)]
     assert len(data["event"]) == 12
@@ -184,7 +180,7 @@ def test_scan_nd_is_stored_in_order_of_events(lab: SimpleNamespace) -> None:
 
     trajectory = cycler(lab.a, [3, 1, 2]) * cycler(lab.b, [0, 1])
     lab.RE(bp.scan_nd([lab.cam], trajectory))
-    data = rows(lab)
+    data = lab.primary()
     assert data["cam"].shape == (6, 3, 4)
     np.testing.assert_array_equal(data["a"].values, [3, 3, 1, 1, 2, 2])
     for k in range(6):
@@ -204,7 +200,7 @@ def test_count_without_a_number_is_trimmed_to_what_was_taken(lab: SimpleNamespac
     lab.RE.subscribe(stop)
     with pytest.raises(RunEngineInterrupted):
         lab.RE(bp.count([lab.cam], None))
-    data = rows(lab)
+    data = lab.primary()
     assert len(data["event"]) >= 7
     assert (data["cam_written"].values == 1).all()
     assert bz.open(lab.storage.last_path).attrs["status"] == "stopped"
@@ -221,6 +217,6 @@ def test_a_per_step_of_ours_with_two_events_a_point_is_told_what_to_do(
     spec = Linspace(lab.a, 0, 1, 2) * Linspace(lab.b, 0, 2, 3)
     with pytest.raises(bz.PlacementError, match=r"should be at b = 1, but b was last sent to 0"):
         lab.RE(nested_scan([lab.cam], spec, per_step=twice))
-    data = rows(lab)
+    data = lab.primary()
     assert data["cam_written"].values.sum() == 1
     assert bz.open(lab.storage.last_path).attrs["status"] == "failed"

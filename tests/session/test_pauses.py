@@ -45,7 +45,7 @@ def checkpoint_per_line(plan: Any) -> Any:
 
 
 def check(lab: SimpleNamespace, docs: list[tuple[str, Any]]) -> None:
-    data = bz.open(lab.storage.last_path)["primary"].to_dataset()
+    data = lab.primary()
     assert bz.open(lab.storage.last_path).attrs["status"] == "complete"
     for cell in np.ndindex(2, 3):
         np.testing.assert_array_equal(data["cam"].values[cell], frame_of(code_of(cell), (3, 4)))
@@ -125,7 +125,7 @@ def test_a_line_that_is_repeated_counts_its_frames_twice(
     lab.RE.preprocessors.append(before_third_save)
     assert run_through(lab.RE, checkpoint_per_line(nested(lab))) == 1
     check(lab, docs)
-    data = bz.open(lab.storage.last_path)["primary"].to_dataset()
+    data = lab.primary()
     np.testing.assert_array_equal(data["cam_written"].values, [[2, 2, 2], [1, 1, 1]])
 
 
@@ -148,5 +148,5 @@ def test_a_pause_during_an_exposure_repeats_the_exposure(
     assert run_through(lab.RE, nested(lab)) == 1
     lab.RE.msg_hook = None
     check(lab, docs)
-    written = bz.open(lab.storage.last_path)["primary"].to_dataset()["cam_written"].values
+    written = lab.primary()["cam_written"].values
     assert (written == 1).all()  # the exposure that the pause stopped gave no frame

@@ -15,7 +15,7 @@ from scanspec.specs import Linspace
 
 from bluesky_zarr import Storage
 from bluesky_zarr.plans import nested_scan
-from tests.store.test_status import made
+from tests.store.crashed import made
 
 
 def left(monkeypatch: pytest.MonkeyPatch, size: int, **other: int) -> None:

@@ -90,17 +90,18 @@ def test_two_runs_in_one_stage_have_a_store_each(
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_a_baseline_is_a_stream_of_its_own(lab: SimpleNamespace, order: str) -> None:
-    engine = RunEngine(call_returns_result=True)
+def test_a_baseline_is_a_stream_of_its_own(
+    lab: SimpleNamespace, other_RE: RunEngine, order: str
+) -> None:
     storage = Storage(f"file://{lab.storage.base}/baseline")
     baseline = bpp.SupplementalData(baseline=[lab.d, lab.e])
     if order == "before":
-        engine.preprocessors.append(baseline)
-    storage.attach(engine)
+        other_RE.preprocessors.append(baseline)
+    storage.attach(other_RE)
     if order == "after":
-        engine.preprocessors.append(baseline)
+        other_RE.preprocessors.append(baseline)
     storage.inject(lab.cam)
-    engine(nested_scan([lab.cam], Linspace(lab.a, 0, 2, 3)))
+    other_RE(nested_scan([lab.cam], Linspace(lab.a, 0, 2, 3)))
     tree = bz.open(storage.last_path)
     assert tree["baseline"].to_dataset()["d"].dims == ("event",)
     assert tree["baseline"].to_dataset()["d"].shape == (2,)
@@ -108,7 +109,6 @@ def test_a_baseline_is_a_stream_of_its_own(lab: SimpleNamespace, order: str) -> 
         np.testing.assert_array_equal(
             tree["primary"]["cam"].values[k], frame_of(code_of((k, 0)), (3, 4))
         )
-    engine.loop.call_soon_threadsafe(engine.loop.stop)
 
 
 def test_a_trigger_that_the_session_does_not_see_is_refused(lab: SimpleNamespace) -> None:
@@ -124,7 +124,7 @@ def test_a_trigger_that_the_session_does_not_see_is_refused(lab: SimpleNamespace
     with pytest.raises(Exception, match="Nobody said where") as raised:
         lab.RE(bp.count([lab.cam], 2))
     assert "place(stream, index)" in str(raised.value.__cause__ or raised.value)
-    data = bz.open(lab.storage.last_path)["primary"].to_dataset()
+    data = lab.primary()
     assert data["cam_written"].values.tolist() == [1, 1]
 
 
@@ -146,7 +146,7 @@ def second_stream(lab: SimpleNamespace, *, placed: bool) -> Any:
 def test_a_second_stream_on_one_camera_is_refused_naming_the_stub(lab: SimpleNamespace) -> None:
     with pytest.raises(bz.PlacementError, match=r"place\('dark', index\)"):
         lab.RE(second_stream(lab, placed=False))
-    data = bz.open(lab.storage.last_path)["primary"].to_dataset()
+    data = lab.primary()
     assert data["cam_written"].values.tolist() == [1]
     assert lab.cam.taken == [code_of((0, 0))] * 2  # taken twice, stored once: nothing misplaced
 
@@ -223,23 +223,21 @@ def test_a_device_without_a_provider_says_how_to_inject_one(lab: SimpleNamespace
         lab.RE(bp.count([bare]))
 
 
-def test_wrap_does_for_one_plan_what_attach_does(tmp_path: Any) -> None:
-    engine = RunEngine(call_returns_result=True)
+def test_wrap_does_for_one_plan_what_attach_does(RE: RunEngine, tmp_path: Any) -> None:
     storage = Storage(f"file://{tmp_path}")
     with init_devices():
         a, b = instant_motor("a"), instant_motor("b")
         cam = PositionCamera([a, b], name="cam")
     storage.inject(cam)
-    engine(storage.wrap(nested_scan([cam], Linspace(a, 0, 1, 2) * ~Linspace(b, 0, 1, 2))))
+    RE(storage.wrap(nested_scan([cam], Linspace(a, 0, 1, 2) * ~Linspace(b, 0, 1, 2))))
     tree = bz.open(storage.last_path)
     assert tree.attrs["status"] == "complete"
     np.testing.assert_array_equal(
         tree["primary"]["cam"].values[1, 0], frame_of(code_of((1, 0)), (3, 4))
     )
-    storage.attach(engine)  # both at once: still one store a run
-    engine(storage.wrap(bp.count([cam], 2)))
+    storage.attach(RE)  # both at once: still one store a run
+    RE(storage.wrap(bp.count([cam], 2)))
     assert len(list(storage.base.glob("*.zarr"))) == 2
-    engine.loop.call_soon_threadsafe(engine.loop.stop)
 
 
 def test_a_wrong_frame_fails_its_point_at_once_and_is_not_stored(lab: SimpleNamespace) -> None:
@@ -252,10 +250,10 @@ def test_a_wrong_frame_fails_its_point_at_once_and_is_not_stored(lab: SimpleName
 
     with pytest.raises(Exception, match=r"\(9, 9\)"):
         lab.RE(nested_scan([lab.cam], Linspace(lab.a, 0, 4, 5), per_step=per_step))
-    data = bz.open(lab.storage.last_path)["primary"].to_dataset()
+    data = lab.primary()
     assert data["cam_written"].values.tolist() == [1, 1, 0, 0, 0]
     lab.RE(nested_scan([lab.cam], Linspace(lab.a, 0, 4, 5)))  # and the next run works
-    data = bz.open(lab.storage.last_path)["primary"].to_dataset()
+    data = lab.primary()
     assert (data["cam_written"].values == 1).all()
 
 
@@ -282,7 +280,7 @@ def test_a_flown_stream_is_stored_in_order(
         yield from bps.collect_while_completing([lab.cam], [lab.cam], flush_period=0.05)
 
     lab.RE(fly())
-    data = bz.open(lab.storage.last_path)["primary"].to_dataset()
+    data = lab.primary()
     assert data["cam"].shape == (5, 3, 4)
     for k in range(5):
         np.testing.assert_array_equal(data["cam"].values[k], frame_of(code_of((0, 0)) + k, (3, 4)))
@@ -309,7 +307,7 @@ def test_flown_rows_that_turn_round_are_where_they_belong(lab: SimpleNamespace) 
             yield from bps.collect(lab.cam, name="primary")
 
     lab.RE(fly())
-    data = bz.open(lab.storage.last_path)["primary"].to_dataset()
+    data = lab.primary()
     first, second = code_of((0, 0)), code_of((1, 3))
     codes = data["cam"].values[:, :, 0, 0]
     assert codes.tolist() == [
@@ -334,19 +332,17 @@ def test_the_path_provider_of_a_run_crosses_a_process_border(lab: SimpleNamespac
     assert info.geometry.shape == (2,)
 
 
-def test_a_path_that_exists_is_never_handed_out(lab: SimpleNamespace) -> None:
+def test_a_path_that_exists_is_never_handed_out(lab: SimpleNamespace, other_RE: RunEngine) -> None:
     storage = Storage(f"file://{lab.storage.base}/same", naming="always")
-    engine = RunEngine(call_returns_result=True)
-    storage.attach(engine)
+    storage.attach(other_RE)
     storage.inject(lab.cam)
     for _ in range(3):
-        engine(bp.count([lab.cam]))
+        other_RE(bp.count([lab.cam]))
     assert sorted(p.name for p in storage.base.glob("*.zarr")) == [
         "always.zarr",
         "always~2.zarr",
         "always~3.zarr",
     ]
-    engine.loop.call_soon_threadsafe(engine.loop.stop)
 
 
 def test_without_a_session_frames_follow_each_other(RE: RunEngine, tmp_path: Any) -> None:

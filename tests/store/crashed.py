@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,16 +34,42 @@ def frame(n: int, shape: tuple[int, ...] = (6, 8)) -> np.ndarray:
     return np.random.default_rng(n).integers(0, 60_000, shape).astype("uint16")
 
 
+def signed(store: Path, **identity: object) -> None:
+    """Say that somebody else wrote the store and its arrays."""
+    readable = nodes(store, on_error=lambda *_: None)
+    for key, document in [("", read_document(store)), *readable]:
+        attributes = document.get("attributes", {})
+        ours = attributes.get("bluesky_zarr", {}) if key else attributes
+        if "writer" in ours:
+            ours["writer"].update(identity)
+            write_document(store / key, document)
+
+
 def died(store: Path) -> None:
     """Say that the processes which wrote the store are gone."""
-    document = read_document(store)
-    document["attributes"]["writer"]["process_start"] = "1"
-    write_document(store, document)
-    for key, document in nodes(store):
-        ours = document["attributes"].get("bluesky_zarr", {})
-        if "writer" in ours:
-            ours["writer"]["process_start"] = "1"
-            write_document(store / key, document)
+    signed(store, process_start="1")
+
+
+def made(path: Path, *, publish: bool = False, **identity: object) -> Path:
+    """A store with two frames, whose writer has this identity."""
+    writer = ZarrWriter(path)
+    sink = writer.prepare(SourceInfo("cam", "uint16", (4, 5)), key="primary/cam")
+    for n in range(2):
+        sink.write(np.full((4, 5), n + 1, "uint16"))
+    writer.complete()
+    if publish:
+        writer.publish()
+    signed(path, **identity)
+    return path
+
+
+def copied(original: Path, name: str) -> Path:
+    """A store and its journal once more, beside it."""
+    path = original.with_name(name)
+    shutil.copytree(original, path)
+    if Journal.path_of(original).exists():
+        shutil.copy(Journal.path_of(original), Journal.path_of(path))
+    return path
 
 
 def crashed(
@@ -91,9 +118,21 @@ def flip(store: Path, position: tuple[int, ...], version: int = -1, *, at: int =
     with group:
         place, record = next(iter(group.versions()[position][version].records.values()))
         path = group.files[place].path
-    data = bytearray(path.read_bytes())
-    data[record.offset + at] ^= 4
-    path.write_bytes(data)
+    flip_bit(path, record.offset + at, 2)
+
+
+def shard_of(store: Path, key: str = KEY) -> Path:
+    """The one file of an array of frames."""
+    (path,) = (p for p in (store / key / "c").rglob("*") if p.is_file())
+    return path
+
+
+def flip_bit(path: Path, place: int, bit: int = 0) -> None:
+    with path.open("r+b") as file:
+        file.seek(place)
+        (byte,) = file.read(1)
+        file.seek(place)
+        file.write(bytes([byte ^ 1 << bit]))
 
 
 def moment(value: np.datetime64) -> float:

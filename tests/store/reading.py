@@ -1,4 +1,4 @@
-"""Two independent readers of what our writers write, and its documents as they are."""
+"""Two independent readers of what our writers write, and its files as they are."""
 
 from __future__ import annotations
 
@@ -26,3 +26,7 @@ READERS = (zarr_python, tensorstore_)
 
 def document(node: Path) -> dict[str, Any]:
     return json.loads((node / "zarr.json").read_bytes())
+
+
+def files_of(store: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("*") if p.is_file()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 
@@ -38,5 +38,6 @@ def frame(k: int, shape: tuple[int, ...] = (10, 10), dtype: str = "uint16") -> n
     return np.asarray(values).astype(dtype)
 
 
-def full_disk(fd: int, buffers: Any, offset: int) -> int:
+def full_disk(*_: object, **__: object) -> NoReturn:
+    """In place of whatever writes."""
     raise OSError(errno.ENOSPC, "No space left on device")

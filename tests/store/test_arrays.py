@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from bluesky_zarr.store import ArrayWriter, BatchStore
 from bluesky_zarr.store import _appender as appender_module
 from bluesky_zarr.store._pool import in_order
 from tests.store.reading import READERS, zarr_python
+from tests.store.sinks import full_disk
 
 CODECS = ["none", "lz4", "zstd-1", "blosc-lz4-5", "blosc-zstd-1"]
 DTYPES = ["bool", "int8", "uint16", "int32", "uint64", "float32", "float64", "complex64"]
@@ -119,10 +119,7 @@ def test_a_shard_that_fails_leaves_what_was_there(
     array.write((0, 0), values((10, 9)))
     before = files_of(store.path / "cube")
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(appender_module, "pwrite_all", full)
+    monkeypatch.setattr(appender_module, "pwrite_all", full_disk)
     with pytest.raises(OSError, match="No space left"):
         array.write((0, 0), 2 * values((10, 9)))
     assert files_of(store.path / "cube") == before

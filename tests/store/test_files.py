@@ -7,6 +7,7 @@ import pytest
 
 from bluesky_zarr.store import _files
 from bluesky_zarr.store._files import link_new, preallocate, pwrite_all, replace_bytes
+from tests.store.sinks import full_disk
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):
@@ -21,10 +22,7 @@ def test_a_failed_replacement_leaves_the_old_file_and_nothing_else(tmp_path, mon
     path = tmp_path / "zarr.json"
     replace_bytes(path, b"old")
 
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(_files.os, "pwrite", full)
+    monkeypatch.setattr(_files.os, "pwrite", full_disk)
     with pytest.raises(OSError, match="No space left on device"):
         replace_bytes(path, b"new")
     assert path.read_bytes() == b"old"

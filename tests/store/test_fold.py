@@ -7,13 +7,8 @@ import xarray
 from bluesky_zarr.geometry import ScanGeometry
 from bluesky_zarr.store import Column, Journal, StreamTable, ZarrWriter, fold, publish, validate
 from bluesky_zarr.store._metadata import consolidated, read_document, write_document
+from tests.store.reading import files_of
 from tests.store.tables import GRID, T0, opened
-
-
-def content(store):
-    return {
-        path.relative_to(store): path.read_bytes() for path in store.rglob("*") if path.is_file()
-    }
 
 
 def run(store, *, close):
@@ -42,9 +37,9 @@ def test_the_journal_alone_gives_the_arrays_that_a_whole_run_gives(tmp_path):
     fold(torn)
     for stream in ("primary", "monitor"):
         assert opened(torn, stream).identical(opened(whole, stream))
-    once = content(torn)
+    once = files_of(torn)
     fold(torn)
-    assert content(torn) == once
+    assert files_of(torn) == once
 
 
 def test_fold_passes_over_what_cannot_be_stored_and_says_so_once(store, caplog):
@@ -66,9 +61,9 @@ def test_fold_leaves_a_published_store_and_one_without_a_journal_alone(store):
     fold(store)
     run(store, close=True)
     ZarrWriter(store).publish()
-    before = content(store)
+    before = files_of(store)
     fold(store)
-    assert content(store) == before
+    assert files_of(store) == before
 
 
 def test_a_published_group_opens_by_path_and_as_a_tree_without_a_warning(store):

@@ -32,9 +32,11 @@ from bluesky_zarr.store import (
     validate,
 )
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
-from bluesky_zarr.store._metadata import nodes, read_document, write_document
+from bluesky_zarr.store._metadata import read_document
 from bluesky_zarr.store._slots import Slots
+from tests.store.crashed import died
 from tests.store.reading import READERS, zarr_python
+from tests.store.sinks import full_disk, read, store_of
 
 KEY = "primary/cam"
 GRID = ScanGeometry.from_spec(Linspace("y", 0, 1, 3) * ~Linspace("x", 0, 1, 10))
@@ -62,27 +64,10 @@ def make(tmp_path: Path) -> Callable[..., FrameSink]:
     return make
 
 
-def store_of(sink: FrameSink) -> Path:
-    return Path(sink.uri.removeprefix("file://localhost").removesuffix("/" + sink.key))
-
-
-def read(sink: FrameSink) -> np.ndarray:
-    return zarr_python(store_of(sink), sink.key)
-
-
 def snaked(frames: np.ndarray) -> np.ndarray:
     rows = frames[:30].reshape(3, 10, *SHAPE).copy()
     rows[1] = rows[1, ::-1]
     return rows
-
-
-def died(store: Path) -> None:
-    for key, document in [("", read_document(store)), *nodes(store)]:
-        attributes = document.get("attributes", {})
-        for place in (attributes, attributes.get("bluesky_zarr", {})):
-            if "writer" in place:
-                place["writer"]["process_start"] = "1"
-                write_document(store / key, document)
 
 
 # ------------------------------------------------------------------ what is stored
@@ -314,10 +299,7 @@ def test_an_error_of_the_disk_comes_out(
 ) -> None:
     sink = make()
 
-    def full(*_: Any) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "pwritev", full)
+    monkeypatch.setattr(os, "pwritev", full_disk)
     sink.write_many(FRAMES[:5])
     with pytest.raises(OSError, match="No space left"):
         sink.drain()

@@ -16,8 +16,8 @@ from scanspec.specs import Linspace
 
 from bluesky_zarr.geometry import ScanGeometry
 from bluesky_zarr.store import FrameError, FrameSink, Layout, SourceInfo, ZarrWriter, recover
+from tests.store.crashed import died
 from tests.store.reading import zarr_python
-from tests.store.test_grouping import died
 
 SHAPE = (2, 3)
 # Groups of 4: the last one of a row has 2 positions.

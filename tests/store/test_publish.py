@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from bluesky_zarr.store import PublishedError, SourceInfo, ZarrWriter, publish
 from bluesky_zarr.store._codecs import checksum
 from bluesky_zarr.store._publish import entry_count, publication_steps
 from bluesky_zarr.store._shard import ShardFile
-from tests.store.reading import READERS, zarr_python
+from tests.store.reading import READERS, document, files_of, zarr_python
 
 FRAMES = {
     "primary/cam": np.random.default_rng(0).integers(0, 99, (5, 30, 20)).astype("uint16"),
@@ -50,18 +48,9 @@ def check(store: Path) -> None:
             np.testing.assert_array_equal(reader(store, key)[: len(frames)], frames)
 
 
-def root(store: Path) -> dict[str, Any]:
-    return json.loads((store / "zarr.json").read_bytes())
-
-
-def content(store: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(store.rglob("*")) if path.is_file())
-    return {str(path.relative_to(store)): path.read_bytes() for path in files}
-
-
 def test_the_root_says_what_became_of_the_run(store: Path) -> None:
     publish(store, status="aborted", attributes={"scan_id": 7}, reason="beam lost")
-    found = root(store)["attributes"]
+    found = document(store)["attributes"]
     assert found["status"] == "aborted"
     assert found["reason"] == "beam lost"
     assert (found["plan_name"], found["scan_id"]) == ("grid", 7)
@@ -81,15 +70,15 @@ def test_the_root_says_what_became_of_the_run(store: Path) -> None:
 def test_arrays_become_what_the_other_libraries_write(store: Path) -> None:
     publish(store)
     for key in FRAMES:
-        document = json.loads((store / key / "zarr.json").read_bytes())
-        (sharding,) = document["codecs"]
+        found = document(store / key)
+        (sharding,) = found["codecs"]
         assert sharding["configuration"]["index_location"] == "end"
         assert [codec["name"] for codec in sharding["configuration"]["index_codecs"]] == [
             "bytes",
             "crc32c",
         ]
         (path,) = (path for path in (store / key / "c").rglob("*") if path.is_file())
-        nbytes = 16 * entry_count(document)
+        nbytes = 16 * entry_count(found)
         data = path.read_bytes()
         assert data[-4 - nbytes : -4] == data[:nbytes]
         assert data[-4:] == checksum(data[:nbytes])
@@ -99,7 +88,7 @@ def test_arrays_become_what_the_other_libraries_write(store: Path) -> None:
 def test_everything_is_found_in_the_consolidated_metadata(store: Path) -> None:
     publish(store)
     keys = {"primary", "zoom", "primary/x"} | set(FRAMES) | {f"{key}_written" for key in FRAMES}
-    metadata = root(store)["consolidated_metadata"]["metadata"]
+    metadata = document(store)["consolidated_metadata"]["metadata"]
     assert set(metadata) == keys
     for key in FRAMES:
         codecs = metadata[key]["codecs"]
@@ -119,13 +108,13 @@ def test_it_may_be_killed_between_any_two_steps(store: Path) -> None:
         check(store)
         if names[-1:] == ["root"]:
             break
-        assert root(store)["attributes"]["status"] == "running"
+        assert document(store)["attributes"]["status"] == "running"
         stop += 1
     assert len(done[-1]) > 3
-    assert root(store)["attributes"]["status"] == "complete"
-    before = content(store)
+    assert document(store)["attributes"]["status"] == "complete"
+    before = files_of(store)
     publish(store)
-    assert content(store) == before
+    assert files_of(store) == before
 
 
 @pytest.mark.parametrize("stop", range(1, 30))
@@ -138,8 +127,8 @@ def test_it_is_completed_after_having_been_killed(store: Path, stop: int) -> Non
     check(store)
     publish(store)
     check(store)
-    assert root(store)["attributes"]["status"] == "complete"
-    assert root(store)["attributes"]["arrays"]["primary/cam"] == {"expected": 7, "written": 5}
+    assert document(store)["attributes"]["status"] == "complete"
+    assert document(store)["attributes"]["arrays"]["primary/cam"] == {"expected": 7, "written": 5}
 
 
 def test_the_order_of_the_steps_is_that_of_what_they_rely_on(store: Path) -> None:
@@ -161,9 +150,9 @@ def test_an_open_handle_goes_on_reading(store: Path) -> None:
 
 def test_the_same_again_changes_nothing(store: Path) -> None:
     publish(store, status="stopped")
-    before = content(store)
+    before = files_of(store)
     publish(store, status="stopped", attributes={"more": 1})
-    assert content(store) == before
+    assert files_of(store) == before
 
 
 def test_another_status_is_refused(store: Path) -> None:
@@ -203,12 +192,12 @@ def test_preallocated_space_is_given_back(tmp_path: Path) -> None:
 def test_a_store_without_arrays_can_be_published(tmp_path: Path) -> None:
     writer = ZarrWriter(tmp_path / "s.zarr")
     writer.publish("stopped")
-    assert root(tmp_path / "s.zarr")["attributes"]["arrays"] == {}
+    assert document(tmp_path / "s.zarr")["attributes"]["arrays"] == {}
 
 
 def test_a_uri_names_the_store_as_a_path_does(store: Path) -> None:
     publish(f"file://{store}")
-    assert root(store)["attributes"]["status"] == "complete"
+    assert document(store)["attributes"]["status"] == "complete"
 
 
 def test_what_cannot_be_published_is_said(store: Path, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Whatever a dead process left becomes a published store with every frame that was whole."""
 
 import os
-import shutil
 import subprocess
 import sys
 
@@ -14,11 +13,14 @@ from bluesky_zarr.store import Journal, SourceInfo, ZarrWriter, _frames, _shard,
 from bluesky_zarr.store._frame_array import FrameArray
 from bluesky_zarr.store._identity import process_identity
 from bluesky_zarr.store._metadata import read_document, write_document
+
+# ------------------ whole
 from tests.store.crashed import (
     GRID,
     KEY,
     T0,
     TILES,
+    copied,
     crashed,
     died,
     expect,
@@ -28,9 +30,9 @@ from tests.store.crashed import (
     moment,
     opened,
     set_entry,
+    shard_of,
 )
-
-# ------------------ whole
+from tests.store.reading import files_of
 
 
 @pytest.mark.parametrize("codec", ["none", "blosc-zstd-1"])
@@ -57,21 +59,21 @@ def test_frames_counts_events_and_times_are_published(tmp_path, codec, layout):
 def test_a_second_call_says_that_it_is_done_and_changes_nothing(tmp_path):
     store = crashed(tmp_path / "scan.zarr")
     recover(store)
-    before = {p: p.read_bytes() for p in store.rglob("*") if p.is_file()}
+    before = files_of(store)
     report = recover(store)
     assert report
     assert "published already (recovered): nothing to do" in str(report)
-    assert before == {p: p.read_bytes() for p in store.rglob("*") if p.is_file()}
+    assert before == files_of(store)
 
 
 def test_a_dry_run_says_what_would_be_done_and_changes_nothing(tmp_path):
     store = crashed(tmp_path / "scan.zarr")
     flip(store, (0, 2))
-    before = {p: p.read_bytes() for p in store.rglob("*") if p.is_file()}
+    before = files_of(store)
     report = recover(store, dry_run=True)
     assert "dry run: nothing was changed" in str(report)
     assert "index (0, 2): its newest frame is damaged" in str(report)
-    assert before == {p: p.read_bytes() for p in store.rglob("*") if p.is_file()}
+    assert before == files_of(store)
     assert report.problems == recover(store).problems
 
 
@@ -236,7 +238,7 @@ def test_a_frame_of_which_a_tile_is_not_there_is_left_out(tmp_path):
 
 def test_a_tail_torn_behind_a_whole_frame_is_filled_up_again(tmp_path):
     store = crashed(tmp_path / "scan.zarr", (0, 1, 2))
-    (path,) = (p for p in (store / KEY / "c").rglob("*") if p.is_file())
+    path = shard_of(store)
     os.truncate(path, path.stat().st_size - 20)  # of the zeros that fill the record up
     assert recover(store)
     expect(store, (0, 1, 2))
@@ -263,9 +265,7 @@ def test_a_torn_tail_is_left_out(tmp_path):
     set_entry(store, (0, 2), {(0, 0): (2**64 - 1, 2**64 - 1)})
     whole = path.read_bytes()
     for length in range(record.head_offset, record.end, 7):
-        copy = store.parent / f"{length}.zarr"
-        shutil.copytree(store, copy)
-        shutil.copy(Journal.path_of(store), Journal.path_of(copy))
+        copy = copied(store, f"{length}.zarr")
         (copy / path.relative_to(store)).write_bytes(whole[:length])
         assert recover(copy)
         assert validate(copy, deep=True)

@@ -1,7 +1,5 @@
 """What is damaged is left out and named, what is good is kept, and nothing is deleted."""
 
-import shutil
-
 import pytest
 import xarray
 import zarr
@@ -9,7 +7,19 @@ import zarr
 from bluesky_zarr.geometry import ScanGeometry
 from bluesky_zarr.store import Journal, StreamTable, ZarrWriter, recover, validate
 from bluesky_zarr.store._metadata import nodes, read_document, write_document
-from tests.store.crashed import KEY, crashed, died, expect, flip, frame, group_of, opened, set_entry
+from tests.store.crashed import (
+    KEY,
+    copied,
+    crashed,
+    died,
+    expect,
+    flip,
+    frame,
+    group_of,
+    opened,
+    set_entry,
+    shard_of,
+)
 
 
 def test_a_damaged_frame_gives_way_to_the_good_one_before_it(tmp_path):
@@ -60,7 +70,7 @@ def test_an_entry_that_points_at_another_frame_is_set_right(tmp_path):
 
 def test_a_shard_file_without_a_whole_index_is_set_aside_not_deleted(tmp_path):
     store = crashed(tmp_path / "scan.zarr", (0, 1), journal=False)
-    (path,) = (p for p in (store / KEY / "c").rglob("*") if p.is_file())
+    path = shard_of(store)
     content = path.read_bytes()[:50]
     path.write_bytes(content)
     report = recover(store)
@@ -139,9 +149,7 @@ def test_a_store_with_damaged_metadata_is_not_published(tmp_path):
 )
 def test_a_damaged_document_is_made_anew_where_journal_or_records_say_what_it_was(tmp_path, name):
     store = crashed(tmp_path / "scan.zarr")
-    whole = tmp_path / "whole.zarr"
-    shutil.copytree(store, whole)
-    shutil.copy(Journal.path_of(store), Journal.path_of(whole))
+    whole = copied(store, "whole.zarr")
     assert recover(whole)
     (store / name / "zarr.json").write_bytes(b"")
     looked = recover(store, dry_run=True)

@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,19 +16,16 @@ from scanspec.specs import Linspace
 from bluesky_zarr.geometry import ScanGeometry
 from bluesky_zarr.store import Journal, recover, validate
 from bluesky_zarr.store._publish import publication_steps
-from tests.store.crashed import TILES, crashed, expect, frame, opened, set_entry
+from tests.store.crashed import TILES, copied, crashed, expect, frame, opened, set_entry
 
 
 def test_a_store_left_at_any_step_of_publication_is_recovered(tmp_path):
     order = (0, 1, 2, 3, 2)
     original = crashed(tmp_path / "scan.zarr", order, layout=TILES)
-    copy = tmp_path / "count.zarr"
-    shutil.copytree(original, copy)
+    copy = copied(original, "count.zarr")
     steps = list(publication_steps(copy, status="complete"))
     for step in range(len(steps)):
-        store = tmp_path / f"{step}.zarr"
-        shutil.copytree(original, store)
-        shutil.copy(Journal.path_of(original), Journal.path_of(store))
+        store = copied(original, f"{step}.zarr")
         for _ in zip(range(step), publication_steps(store, status="complete"), strict=False):
             pass
         # Also a frame that was not entered: the indexes that publication has made are made anew.
@@ -128,9 +124,7 @@ def test_recover_may_itself_be_killed_and_called_again(tmp_path):
     )
     original = crashed(tmp_path / "scan.zarr", order)
     for delay in (0, 0.01, 0.02, 0.03):
-        store = tmp_path / f"{delay}.zarr"
-        shutil.copytree(original, store)
-        shutil.copy(Journal.path_of(original), Journal.path_of(store))
+        store = copied(original, f"{delay}.zarr")
         process = subprocess.Popen(
             [sys.executable, "-c", script, str(store)], stdout=subprocess.PIPE, text=True
         )

@@ -30,7 +30,7 @@ from bluesky_zarr.store import (
 from bluesky_zarr.store import _batch as batch_module
 from bluesky_zarr.store import _relayout as relayout_module
 from bluesky_zarr.store._metadata import read_document
-from tests.store.reading import READERS
+from tests.store.reading import READERS, files_of
 
 ACCESS = ["frames", "series", "balanced"]
 GRID = ScanGeometry(
@@ -73,10 +73,6 @@ def grid_scan(
     writer.complete()
     writer.publish(status, reason="" if status == "complete" else "the beam was lost")
     return path
-
-
-def files_of(store: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("*") if p.is_file()}
 
 
 def attributes_of(store: Path, key: str = "") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from bluesky_zarr.store._shard import (
     pack_head,
     unpack_head,
 )
+from tests.store.sinks import full_disk
 
 ARRAY = bytes(range(16))
 
@@ -178,12 +179,9 @@ def test_on_a_nearly_full_disk_only_what_is_needed_is_preallocated(
 
 
 def test_on_a_full_disk_nothing_is_set_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(fd: int, offset: int, length: int) -> bool:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     with ShardFile(path, 4) as shard:
         with monkeypatch.context() as patch:
-            patch.setattr(_shard, "preallocate", full)
+            patch.setattr(_shard, "preallocate", full_disk)
             with pytest.raises(OSError, match="No space left"):
                 shard.reserve(1000)
         assert shard.reserve(10) == 64

@@ -4,30 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import zarr
 
-from bluesky_zarr.store import SourceInfo, ZarrWriter, recover_all, status, validate
+from bluesky_zarr.store import ZarrWriter, recover_all, status, validate
 from bluesky_zarr.store._identity import process_identity
-from bluesky_zarr.store._metadata import nodes, read_document, write_document
-
-
-def made(path: Path, *, publish: bool = False, **identity: object) -> Path:
-    """A store with two frames, whose writer has this identity."""
-    writer = ZarrWriter(path)
-    sink = writer.prepare(SourceInfo("cam", "uint16", (4, 5)), key="primary/cam")
-    for n in range(2):
-        sink.write(np.full((4, 5), n + 1, "uint16"))
-    writer.complete()
-    if publish:
-        writer.publish()
-    for key, document in [("", read_document(path)), *nodes(path)]:
-        ours = document["attributes"] if not key else document["attributes"].get("bluesky_zarr", {})
-        if "writer" in ours:
-            ours["writer"].update(identity)
-            write_document(path / key, document)
-    return path
+from bluesky_zarr.store._metadata import read_document, write_document
+from tests.store.crashed import made
+from tests.store.reading import files_of
 
 
 @pytest.fixture
@@ -85,15 +69,17 @@ def test_the_newest_stores_alone_are_looked_at_when_that_is_asked(directory: Pat
 def test_what_crashed_beneath_a_directory_is_recovered_and_the_rest_is_left(
     directory: Path,
 ) -> None:
-    before = {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+    before = files_of(directory)
     (looked,) = recover_all(directory, dry_run=True)
     assert "dry run" in str(looked)
-    assert before == {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+    assert before == files_of(directory)
     (report,) = recover_all(directory)
     assert report
     assert report.path == directory / "2026-11-02" / "crashed.zarr"
     assert validate(report.path, deep=True)
-    changed = {p for p in before if p.read_bytes() != before[p]}
+    after = files_of(directory)
+    changed = {directory / name for name in before if after[name] != before[name]}
+    assert changed
     assert all(p.is_relative_to(report.path) for p in changed)
     assert recover_all(directory) == []
 

@@ -13,6 +13,7 @@ from bluesky_zarr.geometry import ScanGeometry
 from bluesky_zarr.store import Column, Journal, SourceInfo, StreamTable, ZarrWriter
 from bluesky_zarr.store import _table as table_module
 from bluesky_zarr.store._length import level
+from tests.store.sinks import full_disk
 from tests.store.tables import GRID, T0, fill, opened
 
 # ------------------ a grid
@@ -249,10 +250,7 @@ def test_what_the_disk_refused_is_written_the_next_time(store, monkeypatch):
     table = StreamTable(store, "primary", GRID, None)
     real = _small.replace_bytes
 
-    def full(path, data):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(_small, "replace_bytes", full)
+    monkeypatch.setattr(_small, "replace_bytes", full_disk)
     with pytest.raises(OSError, match="No space left"):
         table.put(0, seq_num=1, time=T0, data={})
     monkeypatch.setattr(_small, "replace_bytes", real)

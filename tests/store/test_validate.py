@@ -22,13 +22,10 @@ from bluesky_zarr.store import (
 from bluesky_zarr.store._frame_array import FrameArray, ShardGroup
 from bluesky_zarr.store._metadata import read_document, write_document
 from bluesky_zarr.store._shard import ENTRY
+from tests.store.crashed import flip_bit, frame, shard_of
 
 GRID = ScanGeometry.from_spec(Linspace("y", 0, 1, 3) * ~Linspace("x", 0, 2, 4))
 KEY = "primary/cam"
-
-
-def frame(k, shape=(6, 8)):
-    return np.random.default_rng(k).integers(0, 60_000, shape).astype("uint16")
 
 
 def write(path, *, codec="none", layout="frames", count=11, again=(), published=True):
@@ -52,11 +49,6 @@ def store(tmp_path):
     return write(tmp_path / "scan.zarr", again=(2, 5))
 
 
-def shard(store):
-    (path,) = (p for p in (store / KEY / "c").rglob("*") if p.is_file())
-    return path
-
-
 def entry(store, position, versions=None):
     """Shard file, place of the entry in it, and extent of the frame at a position."""
     array = FrameArray(store, KEY, read_document(store / KEY))
@@ -64,12 +56,6 @@ def entry(store, position, versions=None):
     with ShardGroup(array, members) as group:
         (extent,) = group.indexed()[position].values()
     return array.entry(position, (0, 0))[1] * 16, extent
-
-
-def flip(path, place, bit=1):
-    data = bytearray(path.read_bytes())
-    data[place] ^= bit
-    path.write_bytes(data)
 
 
 def problems(store, **options):
@@ -165,7 +151,7 @@ def test_a_store_of_another_library_is_checked_as_far_as_it_goes(tmp_path):
     assert "not written by bluesky-zarr" in str(validate(tmp_path / "other.zarr", deep=True))
     assert validate(tmp_path / "other.zarr" / "a", deep=True), "an array alone"
     path = tmp_path / "other.zarr" / "a" / "c" / "0" / "0"
-    flip(path, len(path.read_bytes()) - 10)
+    flip_bit(path, len(path.read_bytes()) - 10)
     assert any("cannot be read" in p for p in problems(tmp_path / "other.zarr", deep=True))
 
 
@@ -180,7 +166,7 @@ def test_no_store(tmp_path):
 
 def test_a_flipped_byte_in_a_frame_is_found_by_reading_it(store):
     _, (offset, nbytes) = entry(store, (1, 2))
-    flip(shard(store), offset + nbytes // 2)
+    flip_bit(shard_of(store), offset + nbytes // 2)
     assert validate(store), "not without reading"
     (problem,) = problems(store, deep=True)
     assert problem.startswith("primary/cam | index (1, 2): the 100 bytes at byte")
@@ -189,13 +175,13 @@ def test_a_flipped_byte_in_a_frame_is_found_by_reading_it(store):
 
 def test_a_flipped_byte_in_a_record_head_is_found(store):
     _, (offset, _) = entry(store, (0, 3))
-    flip(shard(store), offset - 20)
+    flip_bit(shard_of(store), offset - 20)
     (problem,) = problems(store)
     assert "primary/cam | index (0, 3): no whole record at byte" in problem
 
 
 def test_an_entry_that_points_at_another_position_is_found(store):
-    path = shard(store)
+    path = shard_of(store)
     place, _ = entry(store, (0, 1))
     _, other = entry(store, (0, 2))
     data = bytearray(path.read_bytes())
@@ -210,7 +196,7 @@ def test_an_entry_that_points_at_another_position_is_found(store):
 
 def test_an_entry_that_points_out_of_the_file_is_found(store):
     place, _ = entry(store, (2, 0))
-    flip(shard(store), place + 6)
+    flip_bit(shard_of(store), place + 6)
     assert any("index (2, 0): its entry points at bytes" in p for p in problems(store))
 
 
@@ -228,14 +214,14 @@ def test_an_entry_that_points_at_an_older_frame_is_found(store):
 
 
 def test_a_flipped_byte_in_the_end_index_is_found(store):
-    path = shard(store)
-    flip(path, path.stat().st_size - 30)
+    path = shard_of(store)
+    flip_bit(path, path.stat().st_size - 30)
     (problem,) = problems(store)
     assert "c/0/0/0/0 | the index at its end is not a whole copy" in problem
 
 
 def test_a_shard_file_that_was_cut_off_is_found(store):
-    path = shard(store)
+    path = shard_of(store)
     path.write_bytes(path.read_bytes()[:50])
     found = problems(store)
     assert any("needs 192: the file was cut off; restore it" in p for p in found)
@@ -243,7 +229,7 @@ def test_a_shard_file_that_was_cut_off_is_found(store):
 
 
 def test_a_lost_shard_file_is_found(store):
-    shard(store).unlink()
+    shard_of(store).unlink()
     found = problems(store)
     assert any("0 frames are in the index, the root attributes say 11" in p for p in found)
     assert any(
@@ -253,14 +239,14 @@ def test_a_lost_shard_file_is_found(store):
 
 def test_a_shard_file_of_another_array_is_found(store, tmp_path):
     other = write(tmp_path / "other.zarr", again=(2, 5))
-    shard(store).write_bytes(shard(other).read_bytes())
+    shard_of(store).write_bytes(shard_of(other).read_bytes())
     assert all("is of another array" in p for p in problems(store))
 
 
 @pytest.mark.parametrize("name", ["x_readback", "label", "seq_num", "cam_written"])
 def test_a_flipped_byte_in_a_small_array_is_found(store, name):
     (chunk,) = (p for p in (store / "primary" / name / "c").rglob("*") if p.is_file())
-    flip(chunk, 1)
+    flip_bit(chunk, 1)
     assert any(f"primary/{name}" in p for p in problems(store, deep=True))
 
 
@@ -312,9 +298,9 @@ def test_any_flipped_byte_of_a_published_store_is_found(tmp_path, codec):
     for _ in range(60):
         path = paths[random.integers(len(paths))]
         place = int(random.integers(path.stat().st_size))
-        flip(path, place)
+        flip_bit(path, place)
         assert not validate(store, deep=True), f"{path} byte {place}"
-        flip(path, place)
+        flip_bit(path, place)
     assert validate(store, deep=True)
 
 
