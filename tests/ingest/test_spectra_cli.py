@@ -56,7 +56,9 @@ def left(directory: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("count", "n_pix"), [(100, 5000), (30, 60_000)])
-def test_end_to_end(bluesky_zarr: Run, tmp_path: Path, count: int, n_pix: int) -> None:
+def test_files_become_a_data_set_with_their_values(
+    bluesky_zarr: Run, tmp_path: Path, count: int, n_pix: int
+) -> None:
     write_archive(tmp_path / "in", count, n_pix)
     result = bluesky_zarr("ingest", "spectra", tmp_path / "in", tmp_path / "out.zarr")
     assert result.returncode == 0, result.stderr

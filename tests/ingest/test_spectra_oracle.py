@@ -46,7 +46,7 @@ def compare(found: Spectrum, right: Any, rtol: float = 1e-12) -> None:
         {"CTYPE1": "WAVE-LOG"},
     ],
 )
-def test_a_1d_image(tmp_path: Path, cards: dict[str, Any]) -> None:
+def test_a_1d_image_is_as_specutils_reads_it(tmp_path: Path, cards: dict[str, Any]) -> None:
     path = files.iraf(tmp_path / "a.fits", **{"CTYPE1": "WAVE", **cards})
     compare(ours(path), theirs(path, "wcs1d-fits"))
 

@@ -24,7 +24,7 @@ def reason(error: BaseException) -> str:
     return f"{error} {error.__cause__ or ''}"
 
 
-def test_depth_11(lab: SimpleNamespace) -> None:
+def test_eleven_dims_are_refused(lab: SimpleNamespace) -> None:
     spec: Any = Linspace("m0", 0, 1, 1)
     for i in range(1, 11):
         spec = spec * Linspace(f"m{i}", 0, 1, 1)
@@ -32,39 +32,39 @@ def test_depth_11(lab: SimpleNamespace) -> None:
         next(nested_scan([lab.cam], spec))
 
 
-def test_a_warning_past_three_dims(lab: SimpleNamespace) -> None:
+def test_past_three_dims_the_points_are_warned_of(lab: SimpleNamespace) -> None:
     spec = Linspace(lab.a, 0, 1, 2) * Linspace(lab.b, 0, 1, 2)
     spec = spec * Linspace(lab.c, 0, 1, 2) * Linspace(lab.d, 0, 1, 2)
     with pytest.warns(UserWarning, match="4 nested dims"):
         next(nested_scan([lab.cam], spec))
 
 
-def test_a_motor_twice(lab: SimpleNamespace) -> None:
+def test_a_motor_twice_is_refused(lab: SimpleNamespace) -> None:
     with pytest.raises(ValueError, match="'a'"):
         next(nested_scan([lab.cam], Linspace(lab.a, 0, 1, 2) * Linspace(lab.a, 0, 1, 2)))
 
 
-def test_an_axis_without_a_motor(lab: SimpleNamespace) -> None:
+def test_an_axis_without_a_motor_is_refused(lab: SimpleNamespace) -> None:
     spec = Linspace("elsewhere", 0, 1, 2).serialize()
     with pytest.raises(ValueError, match=r"'elsewhere'.*motors=\[\.\.\.\]"):
         next(nested_scan([lab.cam], spec, motors=[lab.a]))
 
 
-def test_settling_of_what_does_not_move(lab: SimpleNamespace) -> None:
+def test_settling_of_what_does_not_move_is_refused(lab: SimpleNamespace) -> None:
     with pytest.raises(ValueError, match="does not move"):
         next(nested_scan([lab.cam], Linspace(lab.a, 0, 1, 2), settle={"b": 1.0}))
     with pytest.raises(ValueError, match="not negative"):
         next(nested_scan([lab.cam], Linspace(lab.a, 0, 1, 2), settle={"a": -1.0}))
 
 
-def test_a_place_without_a_stream() -> None:
+def test_a_place_without_a_stream_is_refused() -> None:
     with pytest.raises(ValueError, match="name of a stream"):
         next(place("", 0))
     with pytest.raises(ValueError, match="from 0"):
         next(place("dark", -1))
 
 
-def test_a_detector_that_is_not_connected(lab: SimpleNamespace) -> None:
+def test_a_detector_that_is_not_connected_is_named(lab: SimpleNamespace) -> None:
     stray = PositionCamera([], name="stray")
     lab.storage.inject(stray)
     with pytest.raises(Exception, match="stray") as raised:
@@ -73,7 +73,7 @@ def test_a_detector_that_is_not_connected(lab: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("name", ["../evil", "/abs", "a\\b", "..", "zarr.json"])
-def test_a_device_name_that_leaves_the_store(lab: SimpleNamespace, name: str) -> None:
+def test_a_device_name_that_leaves_the_store_is_refused(lab: SimpleNamespace, name: str) -> None:
     with init_devices():
         camera = PositionCamera([], name="camera")
     camera.set_name(name)
@@ -112,7 +112,7 @@ def test_a_store_path_that_exists_is_refused(RE: RunEngine, tmp_path: Path) -> N
     assert "cam" in reason(raised.value)
 
 
-def test_more_frames_than_the_capacity(RE: RunEngine, tmp_path: Path) -> None:
+def test_more_frames_than_the_capacity_are_refused(RE: RunEngine, tmp_path: Path) -> None:
     with init_devices():
         cam = PositionCamera([], name="cam")
     cam.path_provider = bz.StaticPathProvider(f"file://{tmp_path}/one.zarr", capacity=2)
@@ -120,7 +120,7 @@ def test_more_frames_than_the_capacity(RE: RunEngine, tmp_path: Path) -> None:
         RE(bp.count([cam], 3))
 
 
-def test_readings_with_names_of_the_store(lab: SimpleNamespace) -> None:
+def test_readings_with_names_of_the_store_are_refused(lab: SimpleNamespace) -> None:
     with init_devices():
         time = instant_motor("time")
     with pytest.raises(ValueError, match="rename the device"):

@@ -93,7 +93,9 @@ def test_pause_before_every_message(
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_repeated_pauses(lab: SimpleNamespace, docs: list[tuple[str, Any]], name: str) -> None:
+def test_a_plan_paused_again_and_again_stores_what_it_would_have(
+    lab: SimpleNamespace, docs: list[tuple[str, Any]], name: str
+) -> None:
     total, opened = messages_of(lab, PLANS[name](lab))
     docs.clear()
     lab.cam.taken.clear()

@@ -172,6 +172,7 @@ def test_a_directory_of_one_that_died_at_once_is_no_hindrance(tmp_path: Path) ->
     (tmp_path / "cube.zarr.tmp").mkdir()
     with BatchStore(tmp_path / "cube.zarr") as store:
         store.publish()
+    assert os.listdir(tmp_path) == ["cube.zarr"]
 
 
 def test_a_finished_store_that_never_got_its_name_is_published_when_resumed(

@@ -40,6 +40,10 @@ def frame(k: int) -> np.ndarray:
     return np.full(LARGE, k + 1, "uint16")
 
 
+def flushing() -> bool:
+    return any(thread.name == "bluesky-zarr-flush" for thread in threading.enumerate())
+
+
 def until(true: Callable[[], bool]) -> None:
     end = time.monotonic() + 20
     while not true():
@@ -266,7 +270,7 @@ def test_a_closed_sink_is_on_disk_and_its_thread_has_ended(
         sink.write(frame(k))
     sink.close()
     assert len({path for path in synced if path.is_file()}) == 2
-    assert not any(thread.name == "bluesky-zarr-flush" for thread in threading.enumerate())
+    assert not flushing()
 
 
 def test_a_sink_that_is_forgotten_takes_its_thread_along(tmp_path: Path) -> None:
@@ -274,7 +278,12 @@ def test_a_sink_that_is_forgotten_takes_its_thread_along(tmp_path: Path) -> None
     sink.write(frame(0))
     sink.drain()
     gone = weakref.ref(sink)
+    assert flushing()
     del sink
-    gc.collect()
-    until(lambda: gone() is None or bool(gc.collect()) is None)
+
+    def are_gone() -> bool:
+        gc.collect()
+        return gone() is None and not flushing()
+
+    until(are_gone)
     until(lambda: not any(t.name == "bluesky-zarr-flush" for t in threading.enumerate()))

@@ -149,6 +149,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
 def test_an_empty_directory_can_become_a_store(path: Path) -> None:
     path.mkdir()
     ZarrWriter(path)
+    assert document(path)["attributes"]["status"] == "running"
 
 
 MAY_NOT_WRITE = (

@@ -158,7 +158,7 @@ def test_a_store_of_another_library_is_checked_as_far_as_it_goes(tmp_path):
 # ------------------ damaged
 
 
-def test_no_store(tmp_path):
+def test_a_path_without_a_store_is_a_problem(tmp_path):
     (problem,) = problems(tmp_path / "nothing")
     assert "is not a Zarr v3 array or group" in problem
     assert problem.endswith("| check the path")

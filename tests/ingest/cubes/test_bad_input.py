@@ -37,24 +37,24 @@ def images(tmp_path: Path, **cards) -> Path:
     return directory
 
 
-def test_an_empty_directory(tmp_path: Path) -> None:
+def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"the input directory '{tmp_path}' is empty; check the"):
         discover(tmp_path)
 
 
-def test_a_directory_without_fits_files(tmp_path: Path) -> None:
+def test_a_directory_without_fits_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no images")
     with pytest.raises(ValueError, match=r"has 1 files, and the name of none ends with \.fits, "):
         discover(tmp_path)
 
 
-def test_a_file_instead_of_a_directory(tmp_path: Path) -> None:
+def test_a_file_instead_of_a_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.fits").write_text("")
     with pytest.raises(ValueError, match=r"a\.fits' is a file; check the path"):
         discover(tmp_path / "a.fits")
 
 
-def test_an_image_of_another_grid(tmp_path: Path) -> None:
+def test_an_image_of_another_grid_is_refused(tmp_path: Path) -> None:
     directory = images(tmp_path, CRVAL1=181.5)
     first = name_of(TIMES[0], 41)
     words = (
@@ -65,7 +65,7 @@ def test_an_image_of_another_grid(tmp_path: Path) -> None:
     refused(directory, words)
 
 
-def test_an_image_of_another_size(tmp_path: Path) -> None:
+def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
     directory = night(tmp_path / "in", leave_out=[(2, 2)])
     write(directory / BAD, truth(2, 2, (24, 32)), header(50, (24, 32)))
     refused(directory, r"its grid is 32 x 24 pixels .*NAXIS1 32 and 20; a cube has one grid")
@@ -96,7 +96,7 @@ def test_a_grid_that_is_no_number(tmp_path: Path) -> None:
     refused(tmp_path / "in", "CDELT1 is '-0.1 deg', not a number; put it right in a copy")
 
 
-def test_an_image_without_pixels(tmp_path: Path) -> None:
+def test_an_image_without_pixels_is_refused(tmp_path: Path) -> None:
     head = header(50)
     head["NAXIS1"] = 0
     image = fits.PrimaryHDU(truth(2, 2)[np.newaxis, np.newaxis], head)
@@ -106,11 +106,11 @@ def test_an_image_without_pixels(tmp_path: Path) -> None:
     refused(tmp_path / "in", "its axis 1 has no pixels; move it out of the input directory")
 
 
-def test_an_image_of_another_unit(tmp_path: Path) -> None:
+def test_an_image_of_another_unit_is_refused(tmp_path: Path) -> None:
     refused(images(tmp_path, BUNIT="K"), "its unit is K, that of .* is Jy/beam; convert them on")
 
 
-def test_an_image_of_another_polarization(tmp_path: Path) -> None:
+def test_an_image_of_another_polarization_is_refused(tmp_path: Path) -> None:
     refused(images(tmp_path, CRVAL4=4.0), "its polarization is V, that of .* is I; convert them")
 
 
@@ -134,7 +134,7 @@ def test_a_truncated_file_before_anything_is_converted(tmp_path: Path) -> None:
     refused(directory, rf"it is truncated: {size - 2880} bytes of at least \d+; copy it again")
 
 
-def test_a_truncated_gzip_file(tmp_path: Path) -> None:
+def test_a_truncated_gzip_file_is_refused(tmp_path: Path) -> None:
     directory, shape = tmp_path / "in", (128, 128)
     path = write(directory / BAD, truth(2, 2, shape), header(50, shape), kind="gzip")
     os.truncate(path, path.stat().st_size - 100)
@@ -147,13 +147,13 @@ def test_a_file_that_is_not_fits(tmp_path: Path) -> None:
     refused(directory, "it is not FITS, or damaged .*; copy it again")
 
 
-def test_an_empty_file(tmp_path: Path) -> None:
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     directory = night(tmp_path / "in", leave_out=[(2, 2)])
     (directory / BAD).write_bytes(b"")
     refused(directory, "it is not FITS, or damaged")
 
 
-def test_what_only_looks_like_a_file(tmp_path: Path) -> None:
+def test_what_only_looks_like_a_file_is_refused(tmp_path: Path) -> None:
     directory = night(tmp_path / "in", TIMES[:1])
     os.mkfifo(directory / BAD)
     refused(directory, "it is no regular file; move it away")
@@ -162,20 +162,20 @@ def test_what_only_looks_like_a_file(tmp_path: Path) -> None:
     refused(directory, r"it is a link to nothing \(elsewhere.fits\)")
 
 
-def test_a_table_instead_of_an_image(tmp_path: Path) -> None:
+def test_a_table_instead_of_an_image_is_refused(tmp_path: Path) -> None:
     directory = night(tmp_path / "in", leave_out=[(2, 2)])
     column = fits.Column("flux", "E", array=np.zeros(3))
     fits.BinTableHDU.from_columns([column]).writeto(directory / BAD)
     refused(directory, "it has no image, only tables or headers; move it out of the input dir")
 
 
-def test_several_channels(tmp_path: Path) -> None:
+def test_several_channels_are_refused(tmp_path: Path) -> None:
     directory = night(tmp_path / "in", leave_out=[(2, 2)])
     write(directory / BAD, np.stack([truth(2, 2)] * 2)[np.newaxis], header(50))
     refused(directory, "it has 2 channels along FREQ; split it into files of one channel each")
 
 
-def test_nothing_says_when(tmp_path: Path) -> None:
+def test_an_image_of_which_nothing_says_when_is_refused(tmp_path: Path) -> None:
     directory = night(tmp_path / "in", TIMES[:1])
     write(directory / "sky.fits", truth(2, 2), header(60, DATE_OBS=None))
     refused(directory, "nothing says when it was taken: neither YYYYMMDD_HHMMSS in .*", "sky.fits")
@@ -210,7 +210,7 @@ def test_a_header_that_has_to_be_corrected_and_is_not(tmp_path: Path) -> None:
     refused(directory, words, skip_header_fixing=True, fixed_dir=tmp_path / "fixed")
 
 
-def test_a_scheduler_that_does_not_answer(tmp_path: Path, monkeypatch) -> None:
+def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, monkeypatch) -> None:
     pytest.importorskip("distributed", reason="needs bluesky-zarr[ingest], which brings Dask")
     monkeypatch.setattr("bluesky_zarr.ingest.cubes._cluster._SCHEDULER_SECONDS", 0.5)
     config = CubesConfig(
@@ -235,7 +235,7 @@ def test_a_scheduler_that_does_not_answer(tmp_path: Path, monkeypatch) -> None:
         ({"nmae": "cube"}, "Extra inputs are not permitted"),
     ],
 )
-def test_options_that_do_not_fit(options: dict[str, Any], words: str) -> None:
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         CubesConfig(input_dir=Path("in"), output_dir=Path("out"), **options)
 
@@ -255,7 +255,7 @@ def test_on_a_full_disk_what_was_done_stays_and_is_gone_on_with(
     assert made.files == 9
 
 
-def test_times_and_frequencies_of_headers(tmp_path: Path) -> None:
+def test_times_and_frequencies_come_from_headers_where_names_say_nothing(tmp_path: Path) -> None:
     for n, cards in enumerate(
         [
             {"DATE_OBS": "2024-05-24T12:00:00.0"},

@@ -58,7 +58,9 @@ def test_workers_of_this_machine(images: Path, tmp_path: Path, here) -> None:
     assert os.listdir(tmp_path) == ["cube.zarr"]
 
 
-def test_a_scheduler(images: Path, tmp_path: Path, here, cluster) -> None:
+def test_workers_of_a_scheduler_write_the_same_bytes(
+    images: Path, tmp_path: Path, here, cluster
+) -> None:
     made = ingest_cube(config(images, tmp_path, scheduler=cluster.scheduler_address))
     assert content(made.path) == here
 

@@ -59,7 +59,7 @@ def compare(found: xarray.Dataset, right: xarray.Dataset) -> None:
     ],
     ids=["SIN", "west", "TAN", "ZEA", "aside", "GHz", "V"],
 )
-def test_an_image(tmp_path: Path, cards: Mapping[str, Any]) -> None:
+def test_an_image_is_as_xradio_reads_it(tmp_path: Path, cards: Mapping[str, Any]) -> None:
     path = tmp_path / "in" / "sky.fits"
     write(path, truth(0, 0), header(41, **cards))
     right = xradio.open_image(str(path))
@@ -70,7 +70,7 @@ def test_an_image(tmp_path: Path, cards: Mapping[str, Any]) -> None:
     np.testing.assert_allclose(found["time"], right["time"], rtol=0, atol=1e-6 / 86400)
 
 
-def test_every_image_of_a_night(tmp_path: Path) -> None:
+def test_every_image_of_a_night_is_as_xradio_reads_it(tmp_path: Path) -> None:
     directory = night(tmp_path / "in")
     cube = ours(directory)
     for t, time in enumerate(TIMES):
