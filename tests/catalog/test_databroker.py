@@ -11,7 +11,7 @@ import pytest
 from bluesky_zarr.catalog import TiledServer
 from tests.catalog.handmade import HandmadeRun
 
-databroker = pytest.importorskip("databroker")
+databroker = pytest.importorskip("databroker", reason="the databroker extra is not installed")
 
 
 def test_databroker_reads_what_tiled_reads(
