@@ -55,8 +55,8 @@ class SmallDisk:
         assert self._done(f"mount --options-mode=ignore -o remount,{options} '{self._place}'")
 
     def close(self) -> None:
-        # That of a namespace goes with its last process.
-        assert self._inside or self._done(f"umount '{self._place}'")
+        # That of a namespace goes with its last process, and files may still be open.
+        assert self._inside or self._done(f"umount -l '{self._place}'")
         self._shell.communicate()
 
     def _done(self, command: str) -> bool:
