@@ -19,7 +19,7 @@ from benchmarks.adaptive_cases import by_name
 def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    from blop.ax import (  # pyright: ignore[reportMissingImports]
+    from blop.ax import (  # pyright: ignore[reportMissingImports] of another environment
         Agent,
         Objective,
         RangeDOF,

@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,12 +51,13 @@ def ours(directory: Path, output: Path, codec: str) -> dict[str, float]:
 
 def codec_alone(directory: Path) -> dict[str, float]:
     from astropy.io import fits
-    from numcodecs import blosc  # pyright: ignore
+    from numcodecs import blosc  # pyright: ignore[reportAttributeAccessIssue] compiled
 
     planes = []
     for path in sorted(directory.iterdir()):
         with fits.open(path, memmap=False) as hdus:
-            planes.append(np.ascontiguousarray(np.squeeze(hdus[0].data).T, "f4"))  # pyright: ignore
+            image: Any = hdus[0]
+            planes.append(np.ascontiguousarray(np.squeeze(image.data).T, "f4"))
 
     def encode(plane: np.ndarray) -> int:
         return len(blosc.compress(plane.reshape(-1).view("u1"), b"zstd", 5, 2, 0, 4))

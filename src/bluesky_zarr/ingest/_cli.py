@@ -135,7 +135,7 @@ def make_app(announce: Announce) -> typer.Typer:
         with exit_status():
             from .spectra import SpectraConfig, ingest_spectra
 
-            config = SpectraConfig(**{k: v for k, v in given.items() if v is not None})  # pyright: ignore[reportArgumentType]
+            config = SpectraConfig(**{k: v for k, v in given.items() if v is not None})  # pyright: ignore[reportArgumentType] checked by it
             with _bar() as progress:
                 made = ingest_spectra(inputs, output, config, progress=progress)
         for file in made.skipped:

@@ -141,7 +141,7 @@ def add_cubes(app: typer.Typer, tell_catalog: Callable[[Path, str], None]) -> No
         with _exit_status():
             from .cubes import CubesConfig
 
-            config = CubesConfig(**{k: v for k, v in given.items() if v is not None})  # pyright: ignore[reportArgumentType]
+            config = CubesConfig(**{k: v for k, v in given.items() if v is not None})  # pyright: ignore[reportArgumentType] checked by it
             with _logging(config.log_level):
                 made = _ingest(config)
         missing = f", {len(made.missing)} missing (NaN)" if made.missing else ""

@@ -256,7 +256,7 @@ def _whole(what: str, given: Any) -> int:
     if isinstance(given, float) and given.is_integer():
         return int(given)
     try:
-        return operator.index(given)  # pyright: ignore[reportArgumentType]
+        return operator.index(given)  # pyright: ignore[reportArgumentType] it says so
     except TypeError:
         raise ValueError(f"{what}={given!r}: give a whole number.") from None
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bluesky_zarr.store._chunk_reader import ChunkReader
 from bluesky_zarr.store._cuts import Cell, Region, cells, whole
-from bluesky_zarr.store._metadata import Document, open_quietly
+from bluesky_zarr.store._metadata import Document, read_whole
 from bluesky_zarr.store._progress import counts_key
 from bluesky_zarr.store._report import Report
 
@@ -22,7 +22,7 @@ def check_relaid(
 ) -> None:
     """Compare an array with its counts, and these with what the root notes (`written`)."""
     try:
-        counts = np.asarray(open_quietly(store, path=counts_key(key))[...])  # pyright: ignore[reportIndexIssue, reportArgumentType]
+        counts = read_whole(store / counts_key(key))
     except Exception as error:
         report.add(counts_key(key), f"the counts of {key} cannot be read: {error}", _RESTORE)
         return

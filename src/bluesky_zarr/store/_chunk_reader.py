@@ -18,7 +18,7 @@ import numpy as np
 from bluesky_zarr.store._codecs import checksum, decoder
 from bluesky_zarr.store._cuts import Cell, Region, cells, grid, lengths, whole, within
 from bluesky_zarr.store._kinds import sharding
-from bluesky_zarr.store._metadata import open_quietly
+from bluesky_zarr.store._metadata import open_array_quietly
 from bluesky_zarr.store._pool import in_order
 from bluesky_zarr.store._shard import ENTRY_BYTES, MISSING
 
@@ -34,10 +34,10 @@ class ChunkReader:
 
     def __init__(self, node: Path, document: Mapping[str, Any]) -> None:
         self.node = node
-        array = open_quietly(node)
+        array = open_array_quietly(node)
         self.shape: Cell = tuple(document["shape"])
-        self.dtype = np.dtype(array.dtype)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
-        self.fill_value = array.fill_value  # pyright: ignore[reportAttributeAccessIssue]
+        self.dtype = array.dtype
+        self.fill_value = array.fill_value
         file_shape: Cell = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
         found = sharding(dict(document))
         #: The smallest piece that can be read.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bluesky_zarr._text import table, with_error
-from bluesky_zarr.store._metadata import DOCUMENT, open_quietly
+from bluesky_zarr.store._metadata import DOCUMENT, read_whole
 
 _NEEDED = ("fwhm", "height", "resolved", "note")
 
@@ -23,7 +22,7 @@ def findings(store: Path) -> str:
 
 def _peaks(group: Path) -> str:
     columns = {
-        node.name: _read(node)
+        node.name: read_whole(node)
         for node in sorted(group.glob("*"))
         if node.name.startswith(("center", *_NEEDED, "parent")) and (node / DOCUMENT).is_file()
     }
@@ -52,10 +51,6 @@ def _peaks(group: Path) -> str:
 def _reasons(group: Path) -> Iterator[str]:
     if not ((group / "why" / DOCUMENT).is_file() and (group / "action" / DOCUMENT).is_file()):
         return
-    for why, action in zip(_read(group / "why"), _read(group / "action"), strict=False):
+    for why, action in zip(read_whole(group / "why"), read_whole(group / "action"), strict=False):
         if why and action == "end":
             yield str(why)
-
-
-def _read(node: Path) -> np.ndarray[Any, Any]:
-    return np.asarray(open_quietly(node)[...])  # pyright: ignore[reportIndexIssue, reportArgumentType]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bluesky_zarr.store._kinds import is_frame_array
-from bluesky_zarr.store._metadata import Document, open_quietly, read_document
+from bluesky_zarr.store._metadata import Document, read_document, read_whole
 from bluesky_zarr.store._progress import counts_key
 from bluesky_zarr.store._shard import Record, ShardFile
 from bluesky_zarr.store._slots import Slots, slots_bytes
@@ -311,7 +311,7 @@ def readable_positions(store: Path, key: str) -> set[Cell]:
         document = read_document(store / key)
         if not is_frame_array(document):
             # Re-laid shards have no records; what counts the frames came along.
-            counts = np.asarray(open_quietly(store, path=counts_key(key))[...])  # pyright: ignore[reportArgumentType, reportIndexIssue]
+            counts = read_whole(store / counts_key(key))
             return {tuple(map(int, cell)) for cell in np.argwhere(counts)}
         array = FrameArray(store, key, document)
     except (OSError, ValueError):

@@ -22,8 +22,8 @@ from bluesky_zarr.store._metadata import (
     Document,
     encode_document,
     nodes,
-    open_quietly,
     read_document,
+    read_whole,
 )
 from bluesky_zarr.store._shard import ShardFile
 
@@ -117,7 +117,7 @@ def _used_by(group: Path, name: str, document: Document) -> int:
             # It was re-laid from one that had its length.
             return document["shape"][0]
         if name == "seq_num":
-            numbers = np.asarray(open_quietly(group, path=name)[...])  # pyright: ignore[reportArgumentType, reportIndexIssue]
+            numbers = read_whole(group / name)
             return int(np.flatnonzero(numbers)[-1]) + 1 if numbers.any() else 0
     except ValueError:
         # Damaged: what can be read of it must not be cut off.

@@ -259,6 +259,19 @@ def open_quietly(store: Path, *, path: str | None = None) -> zarr.Array | zarr.G
         return zarr.open(str(store), path=path, mode="r", zarr_format=3, use_consolidated=False)
 
 
+def open_array_quietly(node: Path) -> zarr.Array[Any]:
+    """As `open_quietly`, for an array. Raises OSError or ValueError where there is none."""
+    array = open_quietly(node)
+    if not isinstance(array, zarr.Array):
+        raise ValueError(f"{str(node)!r} is a group, not an array; give the path of an array")
+    return array
+
+
+def read_whole(node: Path) -> np.ndarray:
+    """All values of an array, which are few."""
+    return np.asarray(open_array_quietly(node)[...])
+
+
 def open_for_blocks(node: Path) -> zarr.Array[Any]:
     """The array in the directory `node`, for zarr-python to write into; each chunk is replaced by
     rename.

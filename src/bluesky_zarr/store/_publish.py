@@ -25,9 +25,9 @@ from bluesky_zarr.store._metadata import (
     DOCUMENT,
     consolidated,
     nodes,
-    open_quietly,
     plain,
     read_document,
+    read_whole,
     write_document,
     write_whole,
 )
@@ -265,7 +265,7 @@ def _set_counts_right(array: FrameArray, node: Path) -> None:
     """Where the counts on disk are older than the index, because a writer died: 1 for what nobody
     counted, and 0 for what is not there.
     """
-    counts = np.asarray(open_quietly(node)[...])  # pyright: ignore[reportIndexIssue, reportArgumentType]
+    counts = read_whole(node)
     if array.group > 1:
         right = np.zeros_like(counts)
         for members in array.groups():
@@ -334,9 +334,9 @@ def _summary(store: Path, members: Mapping[str, Mapping[str, Any]]) -> dict[str,
         ours = document.get("attributes", {}).get("bluesky_zarr")
         if ours is None or counts_key(key) not in members:
             continue
-        counts = open_quietly(store, path=counts_key(key))[...]  # pyright: ignore[reportIndexIssue, reportArgumentType]
+        counts = read_whole(store / counts_key(key))
         summary[key] = {
             "expected": ours.get("expected"),
-            "written": int(np.count_nonzero(np.asarray(counts))),
+            "written": int(np.count_nonzero(counts)),
         }
     return summary

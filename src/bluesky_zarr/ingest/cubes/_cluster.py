@@ -66,7 +66,7 @@ def cluster(config: CubesConfig) -> Iterator[Results]:
         distributed.LocalCluster(
             n_workers=config.workers,
             threads_per_worker=1,
-            dashboard_address=None,  # pyright: ignore[reportArgumentType]
+            dashboard_address=None,  # pyright: ignore[reportArgumentType] none at all
         ) as local,
         distributed.Client(local) as client,
     ):

@@ -24,7 +24,7 @@ def make_flow() -> Any:
     """
     try:
         from prefect import flow, task  # pyright: ignore[reportMissingImports] optional
-        from prefect.cache_policies import NO_CACHE  # pyright: ignore[reportMissingImports]
+        from prefect.cache_policies import NO_CACHE  # pyright: ignore[reportMissingImports] optional
     except ImportError as error:
         raise ImportError("--prefect needs Prefect: pip install 'bluesky-zarr[prefect]'") from error
 
