@@ -11,6 +11,7 @@ from bluesky_zarr.peaks._noise import Noise, lower_quartile
 from bluesky_zarr.peaks._solve import solved
 from bluesky_zarr.peaks._surface import Surface, SurfaceFit, fit_surface
 
+from ._doubts import Doubts, doubtful
 from ._quality import inflation_of, poor
 from ._split import split_peak
 from ._spot import SPARROW, Spot
@@ -49,11 +50,17 @@ class Explanation:
         self.points = np.empty((0, self.axes))
         self.values = np.empty(0)
         self.spots: list[Spot] = []
+        self.doubts = Doubts()
 
     @property
     def live(self) -> list[Spot]:
         """The spots that are still taken for peaks."""
         return [spot for spot in self.spots if not spot.dropped]
+
+    @property
+    def used(self) -> npt.NDArray[np.bool_]:
+        """Which readings are believed."""
+        return np.logical_not(self.doubts.out)
 
     def refit(self) -> None:
         """Fit the peaks that are not done yet, where there is something new."""
@@ -97,9 +104,13 @@ class Explanation:
 
     def core(self, spot: Spot) -> int:
         """How many readings are on a peak."""
+        return int(np.count_nonzero(self.on(spot) & self.used))
+
+    def on(self, spot: Spot) -> npt.NDArray[np.bool_]:
+        """Which readings are on a peak."""
         u = (self.points - spot.center) / spot.fwhm
         u *= u
-        return int(np.count_nonzero(np.add.reduce(u, axis=1) < 1.25))
+        return np.add.reduce(u, axis=1) < 1.25
 
     def window(self, cluster: list[Spot]) -> npt.NDArray[np.bool_]:
         """Which readings are on some peaks or near them."""
@@ -107,7 +118,7 @@ class Explanation:
         for spot in cluster:
             reach = 1.7 * spot.fwhm + 1.6 * self.step
             inside |= (np.abs(self.points - spot.center) <= reach).all(axis=1)
-        return inside
+        return inside & self.used
 
     def fit(
         self, cluster: list[Spot], points: Floats, values: Floats, *, plain: bool = False
@@ -171,7 +182,8 @@ class Explanation:
         return bool((np.abs(one.center - other.center) < reach).all())
 
     def _solve(self, cluster: list[Spot], window: npt.NDArray[np.bool_]) -> None:
-        points, values = self.points[window], self.values[window]
+        which = np.flatnonzero(window)
+        points, values = self.points[which], self.values[which]
         # The models of peaks outside of this cluster are what they are.
         others = self.model(points, [s for s in self.live if s not in cluster])
         values = values - others
@@ -180,6 +192,9 @@ class Explanation:
             again = self.fit(self._fresh(cluster, points, values), points, values)
             if again.chi_squared < best.chi_squared - 1:
                 best = again
+        if poor(best) and (found := doubtful(self, cluster, best, which, values)):
+            wrong, best = found
+            self.doubts.doubt(wrong)
         if poor(best):
             split = split_peak(self, cluster, best, points, values)
             if split is not None:

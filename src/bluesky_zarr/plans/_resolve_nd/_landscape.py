@@ -150,6 +150,11 @@ class Landscape:
             return plane
         return plane + local / self.slope(expected)
 
+    def under(self, peaks: Floats) -> Floats:
+        """The same, counts not below zero."""
+        background = self.background(peaks)
+        return np.maximum(background, 0.0) if self.noise.counts else background
+
     def _plane(self, rest: Floats) -> Floats:
         y, basis = rest, self._basis
         if not self.known.all():
@@ -175,7 +180,7 @@ class Landscape:
 
     def candidates(
         self,
-        background: Floats,
+        under: Floats,
         peaks: Floats,
         extra: Floats,
         extra_values: Floats,
@@ -187,8 +192,8 @@ class Landscape:
 
         Parameters
         ----------
-        background
-            What `background` made, shape of the grid.
+        under
+            What `under` made, shape of the grid.
         peaks
             The peaks known so far at the points of the grid, same shape.
         extra, extra_values, extra_peaks
@@ -199,7 +204,6 @@ class Landscape:
         most
             At most so many candidates.
         """
-        under = np.maximum(background, 0.0)
         usual = float(self.slope(np.array(median(under.ravel()))))
         residual, weight = self._standard(self.values, under, peaks, usual)
         residual[~self.known] = weight[~self.known] = 0.0

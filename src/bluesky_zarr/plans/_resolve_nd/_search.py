@@ -95,12 +95,12 @@ class _Search:
             return Outcome((), "no peak: the signal has no reading")
         if values.min() == values.max():
             return Outcome((), f"no peak: the signal is {values[0]:g} everywhere")
+        self.coarse = len(values)
         self.land = Landscape(self.grid, self.bounds, self._gridded())
         self.known.noise = self.land.noise
-        self.coarse = len(values)
-        self._begin()
         rounds = 0
         while True:
+            self._begin(self._doubt())
             self._explain()
             candidates = self._candidates(_LOOK if rounds == 0 else _LOOK_AGAIN)
             if self._believe(candidates):
@@ -114,6 +114,7 @@ class _Search:
             if rounds < _ROUNDS:
                 rounds += 1
                 points += self._looks(candidates)
+            points.append(self.known.doubts.repetitions(self.known.points))
             wanted = self._allowed(points)
             if not len(wanted):
                 return self._outcome()
@@ -126,6 +127,7 @@ class _Search:
         self.taken = np.concatenate([self.taken, measure.points / self.unit])
         self.known.points = np.asarray(measured.points, dtype=np.float64) / self.unit
         self.known.values = np.asarray(measured.values, dtype=np.float64)
+        self.known.doubts.grow(len(self.known.values))
 
     def _allowed(self, points: list[Floats]) -> Floats:
         """The points of the next pass, in the order of travel: none twice, none too many."""
@@ -145,23 +147,48 @@ class _Search:
         return np.clip(ordered, self.ends[:, 0], self.ends[:, 1])
 
     def _gridded(self) -> Floats:
+        """The coarse grid, NaN where there is no reading, or none that is believed."""
         values = np.full(tuple(len(at) for at in self.grid), np.nan)
-        points = self.known.points
-        index = tuple(
+        believed = self.known.used[: self.coarse]
+        values[self._nearest(self.known.points[: self.coarse][believed])] = self.known.values[
+            : self.coarse
+        ][believed]
+        return values
+
+    def _nearest(self, points: Floats) -> tuple[npt.NDArray[np.intp], ...]:
+        """The index of the nearest point of the grid, for each axis."""
+        return tuple(
             np.abs(points[:, k, None] - at).argmin(axis=1) for k, at in enumerate(self.grid)
         )
-        values[index] = self.known.values
-        return values
 
     # -- finding
 
-    def _begin(self) -> None:
-        """Begin with what stands out of the grid by itself."""
+    def _doubt(self) -> npt.NDArray[np.bool_]:
+        """Doubt what sticks out alone until it is repeated; what is believed now, on the grid."""
+        known, land = self.known, self.land
+        before = land.known if self.passes > 1 else np.zeros_like(land.known)
+        under = land.under(known.model(land.points, known.live))[self._nearest(known.points)]
+        known.doubts.settle(known.points, known.values, under, known.noise)
+        on_peaks = np.zeros(len(known.points), dtype=bool)
+        for spot in known.live:
+            on_peaks |= known.on(spot)
+        expected = under + known.model(known.points, known.live)
+        lift = land.scaled(known.values) - land.scaled(expected)
+        reach = 1.2 * known.step
+        known.doubts.doubt_lone(known.points, lift, reach, ~on_peaks)
+        land.values = self._gridded()
+        land.known = np.isfinite(land.values)
+        return land.known & ~before
+
+    def _begin(self, new: npt.NDArray[np.bool_]) -> None:
+        """Begin with what stands out of the grid by itself, of what is new there."""
+        if not new.any():
+            return
         land = self.land
-        under = np.maximum(land.background(np.zeros(land.values.size)), 0.0)
+        under = land.under(np.zeros(land.values.size))
         rest = land.values - under
         lift = land.scaled(land.values) - land.scaled(under)
-        for at in land.summits(_SUMMIT, lift >= _LIFT)[:_SUMMITS]:
+        for at in land.summits(_SUMMIT, (lift >= _LIFT) & new)[:_SUMMITS]:
             fwhm = np.maximum(_extent(rest, at) * self.known.step, 1.0)
             height = float(rest.ravel()[at])
             self.known.spots.append(Spot(land.points[at].copy(), fwhm, height))
@@ -169,12 +196,14 @@ class _Search:
     def _candidates(self, least: float) -> list[Candidate]:
         known = self.known
         peaks = known.model(self.land.points, known.live)
-        beside = known.points[self.coarse :]
+        believed = known.used
+        believed[: self.coarse] = False
+        beside = known.points[believed]
         return self.land.candidates(
-            self.land.background(peaks),
+            self.land.under(peaks),
             peaks.reshape(self.land.values.shape),
             beside,
-            known.values[self.coarse :],
+            known.values[believed],
             known.model(beside, known.live),
             least,
             max(4, math.ceil(_LOOKS * self.coarse)),
@@ -194,7 +223,10 @@ class _Search:
         return bool(sure)
 
     def _free(self, candidate: Candidate) -> bool:
-        """Whether nobody has looked there yet, in vain or not."""
+        """Whether nobody has looked there yet, in vain or not, or is about to."""
+        doubted = self.known.points[self.known.doubts.waiting]
+        if (np.abs(doubted - candidate.center) < 1.2 * self.known.step).all(axis=1).any():
+            return False
         return not any(
             (np.abs(candidate.center - place) < self._shadow(spot)).all()
             for spot in self.known.spots
@@ -270,7 +302,8 @@ class _Search:
         """The next points on a peak."""
         if not spot.sought and not spot.located:
             spot.sought = True
-            return self._cross(spot)
+            if len(cross := self._cross(spot)):
+                return cross
         spot.sought = True
         core = self.known.core(spot)
         center, fwhm = tolerance_of(spot, self.settings)
@@ -347,6 +380,8 @@ class _Search:
         elif left:
             notes = "; ".join(f"at {self._at(spot.center)}: {spot.note}" for spot in left[:3])
             why.append(f"{len(left)} of {len(live)} peaks not resolved: {notes}")
+        if self.known.doubts.refuted:
+            why.append(self._refuted())
         return Outcome(tuple(map(self._peak, live)), "; ".join(why))
 
     def _nothing(self) -> str:
@@ -362,6 +397,16 @@ class _Search:
             f"{strongest[0].significance:.1f} standard deviations, less than the "
             f"{self._least:g} asked for"
         )
+
+    def _refuted(self) -> str:
+        """What was left out."""
+        which = self.known.doubts.refuted
+        few = ", ".join(
+            f"{self.known.values[k]:g} at {self._at(self.known.points[k])}" for k in which[:3]
+        )
+        more = ", ..." if len(which) > 3 else ""
+        number = "1 reading is" if len(which) == 1 else f"{len(which)} readings are"
+        return f"{number} left out, as measuring there again did not confirm it: {few}{more}"
 
     def _at(self, center: Floats) -> str:
         return "(" + ", ".join(f"{c:.5g}" for c in center * self.unit) + ")"
