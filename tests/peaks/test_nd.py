@@ -193,10 +193,20 @@ def test_a_fit_that_cannot_be_made_is_refused_with_the_reason(given, words):
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-@pytest.mark.parametrize("rotated", [False, True])
-@pytest.mark.parametrize("mixed", [False, True])
-def test_the_derivatives_are_those_of_the_surface(axes, rotated, mixed):
-    surface = Surface(axes, 2, sloped=True, rotated=rotated, mixed=mixed)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        {"rotated": True},
+        {"mixed": True},
+        {"rotated": True, "mixed": True},
+        {"rotated": True, "mixed": True, "flat": "disc"},
+        {"mixed": True, "flat": "box"},
+    ],
+    ids=str,
+)
+def test_the_derivatives_are_those_of_the_surface(axes, kind):
+    surface = Surface(axes, 2, sloped=True, **kind)
     rng = np.random.default_rng(axes)
     points = rng.uniform(-2, 2, (40, axes))
     centers, fwhms = rng.uniform(-1, 1, (2, axes)), rng.uniform(1, 2, (2, axes))

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.special import erf
 
 from bluesky_zarr.plans._resolve import Resolve
 from bluesky_zarr.plans._strategy import Field, ScanAxis
@@ -104,6 +105,54 @@ def test_an_inclined_peak_is_one_peak_whose_widths_are_cuts_along_the_axes():
 
     (peak,) = run(Resolve(), square(6), counts(rate)).outcome.peaks
     assert near(peak, (44, 61), (6, 8))
+
+
+def lying_across(points, center, long, short, angle):
+    """A Gaussian of height 1 with its long FWHM at an angle to the first axis."""
+    a, b = (points - center).T
+    c, s = np.cos(angle), np.sin(angle)
+    u2 = ((c * a + s * b) / long) ** 2 + ((c * b - s * a) / short) ** 2
+    return np.exp(-4 * np.log(2) * u2)
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 45, 130])
+def test_a_streak_is_one_peak_however_it_lies(degrees):
+    angle = np.radians(degrees)
+    c, s = np.cos(angle), np.sin(angle)
+    cuts = 1 / np.hypot(c / 36, s / 5), 1 / np.hypot(s / 36, c / 5)
+
+    def rate(points):
+        return 10 + 800 * lying_across(points, (47, 52), 36, 5, angle)
+
+    done = run(Resolve(), square(5), counts(rate))
+    assert [near(peak, (47, 52), cuts) for peak in done.outcome.peaks] == [True]
+    assert done.outcome.peaks[0].resolved
+    assert len(done.points) < 250
+
+
+def flanks(u):
+    """1 inside of half a FWHM, 0 outside, with flanks of a tenth of it."""
+    return (1 - erf((u - 0.5) / 0.1)) / 2
+
+
+def a_disc(points):
+    u = (points - (44, 61)) / (14, 18)
+    return 15 + 700 * flanks(np.hypot(*u.T))
+
+
+def a_box(points):
+    u = np.abs(points - (44, 61)) / (14, 18)
+    return 15 + 700 * flanks(u[:, 0]) * flanks(u[:, 1])
+
+
+@pytest.mark.parametrize(("rate", "shape"), [(a_disc, "flat-top"), (a_box, "box")])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flat_top_is_seen_as_what_it_is(rate, shape, seed):
+    (peak,) = run(Resolve(), square(8), counts(rate, seed)).outcome.peaks
+    assert near(peak, (44, 61), (14, 18))
+    assert peak.resolved
+    assert peak.shape == shape
+    assert peak.mixing > 0.5
 
 
 def test_peaks_over_three_axes_are_resolved():

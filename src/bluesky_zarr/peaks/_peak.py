@@ -19,12 +19,12 @@ class Peak:
     a tuple in the order of the axes otherwise. `height` is above the background, in the units of
     the signal, as are `prominence` and `background` (its level below the centre). Errors are
     standard deviations, NaN where they are not known. `shape` names the curve that was fitted
-    ("gaussian", "lorentzian", "pseudo-voigt", "flat-top"), or is "" where the numbers come from the
-    points alone; `mixing` is how much of a pseudo-Voigt is a Lorentzian, from 0 to 1, or the m of
-    the flat top ``exp(-ln2 |2 t|^p)``, ``p = 2 / (1 - m)``, t being the distance in FWHM;
-    `chi_squared` is that of the fit, per degree of freedom. `resolved` says that the errors are
-    small enough for whoever asked; `note` says what a reader has to know, for example why it is
-    not.
+    ("gaussian", "lorentzian", "pseudo-voigt", "flat-top", and over several axes "box", the product
+    of a flat top along each), or is "" where the numbers come from the points alone; `mixing` is
+    how much of a pseudo-Voigt is a Lorentzian, from 0 to 1, or the m of the flat top
+    ``exp(-ln2 |2 t|^p)``, ``p = 2 / (1 - m)``, t being the distance in FWHM; `chi_squared` is that
+    of the fit, per degree of freedom. `resolved` says that the errors are small enough for whoever
+    asked; `note` says what a reader has to know, for example why it is not.
 
     >>> peak = Peak(center=7.112, fwhm=0.05, height=1000.0, center_error=0.0004)
     >>> peak.center, peak.fwhm_error

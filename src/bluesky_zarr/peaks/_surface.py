@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
-from ._models import Floats
+from ._flat_nd import box, disc
+from ._models import FLAT_TOP, MIXED, Floats
 from ._noise import Noise
 from ._solve import ENOUGH, solve
 
@@ -24,11 +25,14 @@ class Surface:
 
     First the background at the origin, and its slope along each axis if it is `sloped`. Then for
     each peak: height, centre per axis, logarithm of the FWHM per axis, for `rotated` peaks one
-    number for each pair of axes, and if `mixed` the Lorentzian fraction of a pseudo-Voigt.
+    number for each pair of axes, and if `mixed` the Lorentzian fraction of a pseudo-Voigt, or the
+    mixing of a `flat` top.
 
     With u the distances to the centre in FWHM, a peak is a function of ``q = sum(u_i ** 2) + 2 *
     sum(r_ij * u_i * u_j)``: a Gaussian ``exp(-4 ln2 q)``, a Lorentzian ``1 / (1 + 4 q)``. So the
-    FWHM along an axis is that of a cut through the centre along this axis.
+    FWHM along an axis is that of a cut through the centre along this axis. A flat top is a disc, a
+    super-Gaussian of q, or a box, the product of super-Gaussians of each u, which are upright;
+    both are Gaussians with a mixing of 0.
     """
 
     axes: int
@@ -37,6 +41,13 @@ class Surface:
     rotated: bool = False
     mixed: bool = False
     lorentzian: float = 0.0
+    flat: Literal["", "disc", "box"] = ""
+
+    def __post_init__(self) -> None:
+        if self.flat and not self.mixed:
+            raise ValueError(f"flat={self.flat!r}: a flat top is mixed.")
+        if self.flat == "box" and self.rotated:
+            raise ValueError("flat='box': boxes are upright.")
 
     @cached_property
     def first(self) -> int:
@@ -54,6 +65,10 @@ class Surface:
         """How many parameters there are."""
         return self.first + self.peaks * self.each
 
+    @property
+    def _most_mixed(self) -> float:
+        return MIXED[FLAT_TOP] if self.flat else 1.0
+
     def at(self, peak: int) -> slice:
         """Where the parameters of a peak are."""
         begin = self.first + peak * self.each
@@ -69,7 +84,7 @@ class Surface:
         rows[:, 1 : 1 + d] = centers
         rows[:, 1 + d : 1 + 2 * d] = np.log(fwhms)
         if self.mixed:
-            rows[:, -1] = 0.3
+            rows[:, -1] = 0.5 if self.flat else 0.3
         return params
 
     def curve(self, params: Floats, points: Floats) -> Floats:
@@ -82,8 +97,12 @@ class Surface:
     def one(self, params: Floats, points: Floats) -> Floats:
         """One peak alone, from its own parameters."""
         u, half_dq, _ = self._distances(params, points.T)
+        if self.flat == "box":
+            return params[0] * box(u, float(params[-1]))[0]
         half_dq *= u
         q = half_dq[0] + half_dq[1] if self.axes == 2 else np.add.reduce(half_dq, axis=0)
+        if self.flat:
+            return params[0] * disc(q, float(params[-1]))[0]
         eta = float(params[-1]) if self.mixed else self.lorentzian
         shape = np.exp(q * -_LN16)
         if eta:
@@ -109,9 +128,9 @@ class Surface:
             rows[:, 1 : 1 + d] = centers
             rows[:, 1 + d : 1 + 2 * d] = np.log(fwhms)
             # Beyond this the form may have no centre: it is positive for |r| < 1 / (d - 1).
-            rows[:, 1 + 2 * d :] = sign * 0.9 / (d - 1)
+            rows[:, 1 + 2 * d :] = sign * (0.99 if d == 2 else 0.9 / (d - 1))
             if self.mixed:
-                rows[:, -1] = 0.0 if sign < 0 else 1.0
+                rows[:, -1] = 0.0 if sign < 0 else self._most_mixed
         return least, most
 
     def evaluate(self, params: Floats, points: Floats) -> tuple[Floats, Floats, Floats]:
@@ -155,8 +174,34 @@ class Surface:
         height = float(params[0])
         u, half_dq, widths = self._distances(params, columns)
         by_center, by_width = rows[1 : 1 + d], rows[1 + d : 1 + 2 * d]
+        if self.flat == "box":
+            rows[0], by_width[:], rows[-1] = box(u, float(params[-1]))
+            rows[1 + d :] *= height
+            np.divide(by_width, np.where(u == 0.0, 1.0, u) * widths, by_center)
+            return height * rows[0]
         np.multiply(half_dq, u, by_width)
         q = by_width[0] + by_width[1] if d == 2 else np.add.reduce(by_width, axis=0)
+        if self.flat:
+            shape, steep, rows[-1] = disc(q, float(params[-1]))
+            steep *= 2 * height
+            rows[-1] *= height
+        else:
+            shape, steep = self._tailed(q, params, rows)
+        rows[0] = shape
+        np.multiply(half_dq, steep, by_center)
+        by_center /= widths
+        by_width *= steep
+        for k, (i, j) in enumerate(_pairs(d) if self.rotated else ()):
+            row = rows[1 + 2 * d + k]
+            np.multiply(u[i], u[j], row)
+            row *= steep
+            np.negative(row, row)
+        shape *= height
+        return shape
+
+    def _tailed(self, q: Floats, params: Floats, rows: Floats) -> tuple[Floats, Floats]:
+        """A Gaussian or a Lorentzian or both, and minus twice its derivative by q and height."""
+        height = float(params[0])
         eta = float(params[-1]) if self.mixed else self.lorentzian
         shape = np.exp(-_LN16 * q)
         steep = shape * (2 * height * _LN16 * (1 - eta))
@@ -169,17 +214,7 @@ class Surface:
             shape += eta * lorentz
             if self.mixed:
                 np.multiply(lorentz, height, rows[-1])
-        rows[0] = shape
-        np.multiply(half_dq, steep, by_center)
-        by_center /= widths
-        by_width *= steep
-        for k, (i, j) in enumerate(_pairs(d) if self.rotated else ()):
-            row = rows[1 + 2 * d + k]
-            np.multiply(u[i], u[j], row)
-            row *= steep
-            np.negative(row, row)
-        shape *= height
-        return shape
+        return shape, steep
 
 
 @cache
@@ -238,6 +273,16 @@ class SurfaceFit:
         logs, errors = self._of(slice(at, at + self.surface.axes))
         fwhms = np.exp(logs)
         return fwhms, fwhms * errors
+
+    def form(self, peak: int) -> Floats:
+        """The matrix F with which ``q = u F u`` of a peak, shape (axes, axes)."""
+        d = self.surface.axes
+        form = np.eye(d)
+        if self.surface.rotated:
+            params = self.params[self.surface.at(peak)]
+            for k, (i, j) in enumerate(_pairs(d)):
+                form[i, j] = form[j, i] = params[1 + 2 * d + k]
+        return form
 
     def _of(self, where: slice) -> tuple[Floats, Floats]:
         return self.params[where], self.errors[where]

@@ -63,7 +63,10 @@ def best_points(
     """
     d = fit.surface.axes
     center, widths = fit.center(peak)[0], fit.fwhm(peak)[0]
-    every = np.minimum(np.maximum(center + _offsets(d) * widths, bounds[:, 0]), bounds[:, 1])
+    # An inclined peak reaches farther along some line than along the axes.
+    across = np.linalg.inv(np.linalg.cholesky(fit.form(peak)))
+    offsets = _offsets(d, bool(fit.surface.flat)).dot(across) * widths
+    every = np.minimum(np.maximum(center + offsets, bounds[:, 0]), bounds[:, 1])
     reach = np.maximum(floor, _APART * widths)
     low, high = every.min(axis=0) - reach, every.max(axis=0) + reach
     taken = taken[((taken > low) & (taken < high)).all(axis=1)]
@@ -109,9 +112,9 @@ def best_points(
 
 
 @cache
-def _offsets(axes: int) -> Floats:
-    """Where points are chosen from, in FWHMs from the centre."""
-    steps = 11 if axes == 2 else 7
+def _offsets(axes: int, flat: bool) -> Floats:
+    """Where points are chosen from, in FWHMs from the centre: nearer ones for steep flanks."""
+    steps = (21 if flat else 11) if axes == 2 else (9 if flat else 7)
     offsets = np.array(list(itertools.product(np.linspace(-1.0, 1.0, steps), repeat=axes)))
     return offsets[(offsets**2).sum(axis=1) < 1.2]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,10 @@ from bluesky_zarr.peaks._solve import solved
 from bluesky_zarr.peaks._surface import Surface, SurfaceFit, fit_surface
 
 from ._doubts import Doubts, doubtful
+from ._join import join_peaks
 from ._quality import inflation_of, poor
 from ._split import split_peak
-from ._spot import SPARROW, Spot
+from ._spot import SPARROW, TOPS, Spot, Top
 
 __all__ = ["Explanation"]
 
@@ -23,6 +25,10 @@ Floats = npt.NDArray[np.float64]
 #: What is known of a peak before it is measured, and how well: the logarithm of its FWHM, and that
 #: it is upright and a Gaussian.
 _WIDTH, _WIDTH_SPREAD, _FORM_SPREAD = math.log(1.25), 0.7, 0.3
+#: The mixing of a flat top, before it is measured.
+_FLATNESS = 0.6
+#: By what a flat top must lower chi-squared.
+_FLAT = 9.0
 #: Where a fit ends: no parameter is then off by more than a twentieth of its error; where the
 #: coarse grid alone tells of a peak, by a sixth, as other points will soon tell more.
 _ENOUGH, _ROUGHLY = 0.0025, 0.025
@@ -109,24 +115,28 @@ class Explanation:
     def on(self, spot: Spot) -> npt.NDArray[np.bool_]:
         """Which readings are on a peak."""
         u = (self.points - spot.center) / spot.fwhm
-        u *= u
-        return np.add.reduce(u, axis=1) < 1.25
+        return np.add.reduce(u.dot(spot.form) * u, axis=1) < 1.25
 
     def window(self, cluster: list[Spot]) -> npt.NDArray[np.bool_]:
         """Which readings are on some peaks or near them."""
         inside = np.zeros(len(self.points), dtype=bool)
         for spot in cluster:
-            reach = 1.7 * spot.fwhm + 1.6 * self.step
+            reach = 1.7 * spot.reach + 1.6 * self.step
             inside |= (np.abs(self.points - spot.center) <= reach).all(axis=1)
         return inside & self.used
 
     def fit(
         self, cluster: list[Spot], points: Floats, values: Floats, *, plain: bool = False
     ) -> SurfaceFit:
-        """Fit some peaks to some readings; `plain` ones are upright Gaussians."""
+        """Fit some peaks to some readings; `plain` ones are upright Gaussians.
+
+        One that has a flat top, has neighbours that have one.
+        """
         n, d = len(cluster), self.axes
         sloped = len(values) > n * (3 + 4 * d) + 4 * d
-        surface = Surface(d, n, sloped=sloped, rotated=not plain, mixed=not plain)
+        flat: Top = "" if plain else next((spot.flat for spot in cluster if spot.flat), "")
+        rotated = not plain and flat != "box"
+        surface = Surface(d, n, sloped=sloped, rotated=rotated, mixed=not plain, flat=flat)
         centers = np.array([spot.center for spot in cluster])
         fwhms = np.minimum(np.maximum([spot.fwhm for spot in cluster], 0.35), 1e3)
         heights = np.array([spot.height for spot in cluster])
@@ -136,11 +146,16 @@ class Explanation:
         for k, spot in enumerate(cluster):
             where = surface.at(k)
             at = where.start
-            if spot.fit is not None and spot.fit.surface.each == surface.each:
+            if rotated:
+                pairs = spot.form[np.tril_indices(d, -1)]
+                start[at + 1 + 2 * d : at + 1 + 2 * d + len(pairs)] = pairs
+            if spot.fit is not None and _alike(spot.fit.surface, surface):
                 start[where] = spot.fit.params[spot.fit.surface.at(spot.index)]
             expected[at + 1 + d : at + 1 + 2 * d] = _WIDTH
             spread[at + 1 + d : at + 1 + 2 * d] = _WIDTH_SPREAD
             spread[at + 1 + 2 * d : where.stop] = _FORM_SPREAD
+            if flat:
+                expected[where.stop - 1] = _FLATNESS
         reach = 1.2 * fwhms + 0.3
         limits = surface.limits(
             np.maximum(centers - reach, self.bounds[:, 0] - 0.5),
@@ -178,7 +193,7 @@ class Explanation:
         return clusters
 
     def _touch(self, one: Spot, other: Spot) -> bool:
-        reach = 1.7 * np.maximum(one.fwhm, other.fwhm) + 1.6 * self.step + 0.5
+        reach = 1.7 * np.maximum(one.reach, other.reach) + 1.6 * self.step + 0.5
         return bool((np.abs(one.center - other.center) < reach).all())
 
     def _solve(self, cluster: list[Spot], window: npt.NDArray[np.bool_]) -> None:
@@ -192,6 +207,9 @@ class Explanation:
             again = self.fit(self._fresh(cluster, points, values), points, values)
             if again.chi_squared < best.chi_squared - 1:
                 best = again
+        flat = self._flattened(cluster, best, points, values) if poor(best) else best
+        if not poor(flat):
+            best = flat
         if poor(best) and (found := doubtful(self, cluster, best, which, values)):
             wrong, best = found
             self.doubts.doubt(wrong)
@@ -203,12 +221,35 @@ class Explanation:
                 cluster = [*cluster, new]
                 for spot in cluster:
                     spot.done = False
+            elif flat.chi_squared < 0.5 * best.chi_squared:
+                best = flat
+        if (join := join_peaks(self, cluster, best, points, values)) is not None:
+            left, best = join
+            for spot in cluster:
+                if spot not in left:
+                    spot.dropped = "it is part of another one"
+            self.spots.append(left[0])
+            cluster = left
         for k, spot in enumerate(cluster):
-            spot.fit, spot.index = best, k
+            spot.form = best.form(k)
+            spot.fit, spot.index, spot.flat = best, k, best.surface.flat
             spot.center = best.center(k)[0].copy()
             spot.fwhm = best.fwhm(k)[0].copy()
             spot.height = best.height(k)[0]
             spot.inflation = inflation_of(best)
+
+    def _flattened(
+        self, cluster: list[Spot], best: SurfaceFit, points: Floats, values: Floats
+    ) -> SurfaceFit:
+        """The fit with another kind of top, if this describes the readings and `best` does not."""
+        for flat in (*TOPS[1:], TOPS[0]):
+            if flat == best.surface.flat:
+                continue
+            trial = self.fit([replace(s, flat=flat) for s in cluster], points, values)
+            # Of what has tails least is believed beforehand.
+            if trial.chi_squared < best.chi_squared - (_FLAT if flat else 0.0):
+                best = trial
+        return best
 
     def _fresh(self, cluster: list[Spot], points: Floats, values: Floats) -> list[Spot]:
         """The peaks as one would guess them if they had never been fitted: narrow, at the top."""
@@ -235,3 +276,8 @@ class Explanation:
                     spot.dropped = "it is the same as another one"
                     first.whole, first.done = True, False
                     break
+
+
+def _alike(one: Surface, other: Surface) -> bool:
+    """Whether the parameters of a peak mean the same."""
+    return one.each == other.each and one.flat == other.flat

@@ -16,7 +16,7 @@ from ._explanation import Explanation
 from ._landscape import Candidate, Landscape
 from ._quality import poor
 from ._spot import Spot
-from ._verdict import CHECK, ENOUGH, Settings, judge, tolerance_of
+from ._verdict import ENOUGH, Settings, fewest, judge, tolerance_of
 
 __all__ = ["search_nd"]
 
@@ -42,6 +42,8 @@ _ROUNDS, _LOOKS = 4, 0.08
 _SUMMIT, _LIFT, _SUMMITS = 4.5, 4.0, 30
 #: Points are planned for errors smaller than asked, as no plan comes true exactly.
 _PLAN = 0.8
+#: The names of tops.
+_SHAPES = {"": "pseudo-voigt", "disc": "flat-top", "box": "box"}
 
 
 def search_nd(settings: Settings, field: Field) -> Search:
@@ -308,7 +310,7 @@ class _Search:
         core = self.known.core(spot)
         center, fwhm = tolerance_of(spot, self.settings)
         points = self._best(spot, (_PLAN * center, _PLAN * fwhm), max(8, min(core, ENOUGH)))
-        least = spot.fitted.surface.each + CHECK - core
+        least = fewest(spot) - core
         if poor(spot.fitted):
             least = max(least, 6, core // 2)
         if len(points) < least:
@@ -359,7 +361,7 @@ class _Search:
             height_error=spot.inflation * height_error,
             prominence=height,
             background=fit.level(spot.center),
-            shape="pseudo-voigt" if surface.mixed else "gaussian",
+            shape=_SHAPES[surface.flat] if surface.mixed else "gaussian",
             mixing=float(fit.params[surface.at(spot.index)][-1]) if surface.mixed else math.nan,
             chi_squared=fit.chi_squared / fit.freedom if fit.freedom > 0 else math.nan,
             resolved=spot.done and not spot.note,

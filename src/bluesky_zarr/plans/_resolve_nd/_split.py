@@ -68,17 +68,12 @@ def _halves(
     base: Spot, fit: SurfaceFit, k: int, place: Floats, points: Floats, values: Floats
 ) -> list[tuple[Spot, Spot]]:
     """Some ways in which what looks like one peak may be two."""
-    axes = fit.surface.axes
     narrow = np.maximum(0.7 * base.fwhm, 0.9)
     center = fit.center(k)[0]
     halves = [(center, place)]
-    form = np.eye(axes)
-    pairs = [(i, j) for i in range(axes) for j in range(i)]
-    for (i, j), r in zip(pairs, fit.params[fit.surface.at(k)][1 + 2 * axes :], strict=False):
-        form[i, j] = form[j, i] = r
     widths = fit.fwhm(k)[0]
     # The longest axis of the ellipsoid is that of the smallest eigenvalue of its form.
-    values_of, vectors = np.linalg.eigh(form / np.outer(widths, widths))
+    values_of, vectors = np.linalg.eigh(fit.form(k) / np.outer(widths, widths))
     along = vectors[:, 0] / math.sqrt(max(values_of[0], 1e-12))
     halves.append((center - 0.35 * along, center + 0.35 * along))
     reach = (np.abs(points - center) <= 1.2 * widths + 0.3).all(axis=1)

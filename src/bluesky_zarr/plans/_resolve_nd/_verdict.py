@@ -10,10 +10,11 @@ from ._explanation import Explanation
 from ._quality import poor
 from ._spot import Spot
 
-__all__ = ["CHECK", "ENOUGH", "Settings", "judge", "tolerance_of"]
+__all__ = ["ENOUGH", "Settings", "fewest", "judge", "tolerance_of"]
 
-#: A fit is checked with so many points on a peak more than it has parameters.
-CHECK = 5
+#: A fit is checked with so many points on a peak more than it has parameters; that of a flat top,
+#: where those on its flanks alone tell anything, with more.
+_CHECK, _CHECK_FLAT = 5, 20
 #: With so many points on a peak, a fit is taken as it is.
 ENOUGH = 40
 #: More points spent on a peak than this do not help it.
@@ -43,8 +44,11 @@ def judge(spot: Spot, known: Explanation, settings: Settings) -> None:
     if spot.dropped or not spot.approved:
         return
     core = known.core(spot)
-    enough = core >= spot.fitted.surface.each + CHECK
-    if enough and _precise(spot, settings) and (core >= ENOUGH or not poor(spot.fitted)):
+    if (
+        core >= fewest(spot)
+        and _precise(spot, settings)
+        and (core >= ENOUGH or not poor(spot.fitted))
+    ):
         spot.done = True
     elif spot.spent >= _MOST:
         spot.done = True
@@ -77,6 +81,12 @@ def _objection(spot: Spot, known: Explanation, settings: Settings) -> str:
     if (spot.fwhm + 2 * fwhm_error < 0.6).any() and not poor(spot.fitted):
         return "it is much narrower than the narrowest that was asked for"
     return ""
+
+
+def fewest(spot: Spot) -> int:
+    """How many points there have to be on a peak."""
+    surface = spot.fitted.surface
+    return surface.each + (_CHECK_FLAT if surface.flat else _CHECK)
 
 
 def tolerance_of(spot: Spot, settings: Settings) -> tuple[float, float]:
