@@ -217,6 +217,21 @@ def test_a_peak_that_only_one_point_of_the_grid_sees_is_measured_there_again_and
     assert done.outcome.why == ""
 
 
+def test_most_weak_peaks_are_found_and_noise_alone_costs_little_more_than_the_coarse_pass():
+    center, fwhm = (47.0, 58.0), (12, 12)
+    found, spent = 0, []
+    for seed in range(10):
+        done = run(
+            Resolve(), square(10), counts(gaussians((center, fwhm, 40), background=50), seed)
+        )
+        found += [near(peak, center, fwhm) for peak in done.outcome.peaks] == [True]
+        nothing = run(Resolve(), square(10), counts(gaussians(background=50), seed))
+        assert nothing.outcome.peaks == ()
+        spent.append(len(nothing.points) / len(nothing.passes[0].points))
+    assert found >= 7
+    assert np.median(spent) <= 1.2
+
+
 def test_a_slope_makes_no_peak():
     done = run(Resolve(), square(5), counts(lambda p: 50 + 3 * p[:, 0] + p[:, 1]))
     assert done.outcome.peaks == ()

@@ -134,7 +134,9 @@ class Explanation:
         """
         n, d = len(cluster), self.axes
         sloped = len(values) > n * (3 + 4 * d) + 4 * d
-        flat: Top = "" if plain else next((spot.flat for spot in cluster if spot.flat), "")
+        flat: Top = ""
+        for spot in () if plain else cluster:
+            flat = spot.flat or flat
         rotated = not plain and flat != "box"
         surface = Surface(d, n, sloped=sloped, rotated=rotated, mixed=not plain, flat=flat)
         centers = np.array([spot.center for spot in cluster])

@@ -33,10 +33,15 @@ _MARGIN = 0.4
 #: Significance that makes a candidate worth a second look, at first, later, and if it is wide: then
 #: one point more tells little.
 _LOOK, _LOOK_AGAIN, _LOOK_WIDE = 1.8, 3.0, 3.3
+#: The same as long as there is no peak: then a weak one must not be missed.
+_LOOK_KEENLY, _LOOK_KEENLY_AGAIN, _LOOK_KEENLY_WIDE = 1.2, 2.0, 2.6
 #: What is nearer than this on all axes is the same place.
 _NEAR = 0.2
-#: So many rounds of second looks, each of which may cost this fraction of the coarse pass.
-_ROUNDS, _LOOKS = 4, 0.08
+#: So many rounds of second looks, each of which may cost this fraction of the coarse pass, and as
+#: long as there is no peak; then all of them together may cost another fraction.
+_ROUNDS, _ROUNDS_KEEN, _LOOKS, _LOOKS_KEEN = 4, 12, 0.08, 0.18
+#: With this significance, two candidates at once are looked at whatever that costs.
+_PROMISING = 3.3
 #: Prominence on the grid, and height above the background, in standard deviations, of what is
 #: taken for a peak at once.
 _SUMMIT, _LIFT, _SUMMITS = 4.5, 4.0, 30
@@ -78,7 +83,7 @@ class _Search:
         self.known = Explanation(self.bounds, step)
         # All positions asked for, also those where the signal was NaN.
         self.taken = np.empty((0, len(field.axes)))
-        self.passes = 0
+        self.passes = self.rounds = self.looked = 0
         self.stopped = ""
 
     # -- measuring
@@ -100,11 +105,10 @@ class _Search:
         self.coarse = len(values)
         self.land = Landscape(self.grid, self.bounds, self._gridded())
         self.known.noise = self.land.noise
-        rounds = 0
         while True:
             self._begin(self._doubt())
             self._explain()
-            candidates = self._candidates(_LOOK if rounds == 0 else _LOOK_AGAIN)
+            candidates = self._candidates(self._worthwhile)
             if self._believe(candidates):
                 self._explain()
             yield from self._ask()
@@ -113,9 +117,8 @@ class _Search:
                 points.append(self._plan(spot))
                 spot.spent += len(points[-1])
             label = "zoom" if any(map(len, points)) else "check"
-            if rounds < _ROUNDS:
-                rounds += 1
-                points += self._looks(candidates)
+            points += self._looks(candidates)
+            self.rounds += 1
             points.append(self.known.doubts.repetitions(self.known.points))
             wanted = self._allowed(points)
             if not len(wanted):
@@ -212,6 +215,18 @@ class _Search:
         )
 
     @property
+    def _worthwhile(self) -> float:
+        """The significance that a candidate needs for another look."""
+        if self._keen:
+            return _LOOK_KEENLY_AGAIN if self.rounds else _LOOK_KEENLY
+        return _LOOK_AGAIN if self.rounds else _LOOK
+
+    @property
+    def _keen(self) -> bool:
+        """Whether there is no peak yet, nor anything that will be one if it is confirmed."""
+        return not self.known.live and not self.known.doubts.waiting
+
+    @property
     def _least(self) -> float:
         """The significance that a candidate needs: there are many places for noise to make one."""
         return self.settings.significance + 0.5
@@ -245,14 +260,23 @@ class _Search:
 
     def _looks(self, candidates: list[Candidate]) -> list[Floats]:
         """One more point at each candidate that is not believed yet."""
+        keen = self._keen
+        if self.rounds >= (_ROUNDS_KEEN if keen else _ROUNDS):
+            return []
+        wide = _LOOK_KEENLY_WIDE if keen else _LOOK_WIDE
         wanted = [
             candidate
             for candidate in candidates
-            if (candidate.fwhm <= 1 or candidate.significance >= _LOOK_WIDE)
-            and self._free(candidate)
+            if (candidate.fwhm <= 1 or candidate.significance >= wide) and self._free(candidate)
         ]
+        if keen:
+            wanted.sort(key=lambda candidate: -candidate.significance)
+            promising = sum(candidate.significance >= _PROMISING for candidate in wanted)
+            room = int(_LOOKS_KEEN * self.coarse) - self.looked
+            wanted = wanted[: max(room, min(promising, 2), 0)]
         if not wanted:
             return []
+        self.looked += len(wanted)
         centers = np.array([candidate.center for candidate in wanted])
         new = far_from(centers, self.taken, np.maximum(self.floor, _NEAR)).tolist()
         return [
