@@ -77,8 +77,16 @@ class Inclined(TruePeak):
         return self.height * np.exp(-_LN16 * u2)
 
 
+class Box(TruePeak):
+    """A flat top over two axes, with corners: the image of a slit."""
+
+    def __call__(self, points: Floats) -> Floats:
+        u = np.abs(points - np.array(self.centers)) / np.array(self.fwhms)
+        return self.height * np.prod((1 - erf((u - 0.5) / 0.08)) / 2, axis=1)
+
+
 class Disc(TruePeak):
-    """A flat top over two axes."""
+    """A flat top over two axes, round."""
 
     def __call__(self, points: Floats) -> Floats:
         u = (points - np.array(self.centers)) / np.array(self.fwhms)
@@ -128,6 +136,11 @@ def sparks(chance: float, height: float) -> Reading:
         return counts + height * (rng.random(rate.shape) < chance)
 
     return reading
+
+
+def gaps(chance: float) -> Reading:
+    """Counts, some of them missing."""
+    return lambda rng, rate: rng.poisson(rate) * (rng.random(rate.shape) >= chance).astype(float)
 
 
 def lone(make: Callable[..., TruePeak], *numbers: float, background: float = 20) -> Draw:
@@ -187,9 +200,14 @@ def blend(rng: Random) -> tuple[Any, ...]:
     return tuple(TruePeak((float(c),), (2.2,), 1500, 0.5) for c in ends), level(20)
 
 
-def inclined(rng: Random) -> tuple[Any, ...]:
-    center, angle = rng.uniform(30, 70, 2), float(rng.uniform(0, math.pi))
-    return (Inclined.at(center, 22, 5.5, angle, 800),), level(15)
+def inclined(long: float, short: float, within: tuple[float, float] = (30, 70)) -> Draw:
+    """A Gaussian that lies across the axes at any angle."""
+
+    def draw(rng: Random) -> tuple[Any, ...]:
+        center, angle = rng.uniform(*within, 2), float(rng.uniform(0, math.pi))
+        return (Inclined.at(center, long, short, angle, 800),), level(15)
+
+    return draw
 
 
 def three_of_two_axes(rng: Random) -> tuple[Any, ...]:
@@ -199,15 +217,37 @@ def three_of_two_axes(rng: Random) -> tuple[Any, ...]:
     return tuple(TruePeak((x, y), (w, w), 700) for (x, y), w in sizes), level(15)
 
 
-def unequal_of_two_axes(rng: Random) -> tuple[Any, ...]:
-    places = np.array([(25, 25), (70, 70)]) + rng.uniform(-5, 5, (2, 2))
-    (a, b), (c, d) = places.tolist()
-    return (TruePeak((a, b), (7, 7), 5000), TruePeak((c, d), (7, 7), 250)), level(15)
+def unequal_of_two_axes(high: float, low: float) -> Draw:
+    """Two peaks of very different heights."""
+
+    def draw(rng: Random) -> tuple[Any, ...]:
+        places = np.array([(25, 25), (70, 70)]) + rng.uniform(-5, 5, (2, 2))
+        (a, b), (c, d) = places.tolist()
+        return (TruePeak((a, b), (7, 7), high), TruePeak((c, d), (7, 7), low)), level(15)
+
+    return draw
 
 
-def disc(rng: Random) -> tuple[Any, ...]:
-    x, y = rng.uniform(25, 75, 2).tolist()
-    return (Disc((x, y), (14, 14), 700),), level(15)
+def three_that_blend(rng: Random) -> tuple[Any, ...]:
+    (x, y), turn = rng.uniform(35, 65, 2).tolist(), rng.uniform(0, 2 * math.pi)
+    angles = [float(turn + k * 2 * math.pi / 3) for k in range(3)]
+    centers = [(x + 6.5 * math.cos(a), y + 6.5 * math.sin(a)) for a in angles]
+    heights = zip(centers, (1000, 800, 600), strict=True)
+    return tuple(TruePeak(center, (8, 8), height) for center, height in heights), level(15)
+
+
+def topped(make: type[TruePeak], fwhms: tuple[float, float]) -> Draw:
+    """One peak of a shape over two axes."""
+
+    def draw(rng: Random) -> tuple[Any, ...]:
+        x, y = rng.uniform(25, 75, 2).tolist()
+        return (make((x, y), fwhms, 700),), level(15)
+
+    return draw
+
+
+def bowl(at: Floats) -> Floats:
+    return 50 + 0.05 * ((at - 50) ** 2).sum(axis=1)
 
 
 def flat(value: float) -> Draw:
@@ -264,15 +304,41 @@ _SEVERAL = (
 )  # fmt: skip
 
 _MORE_AXES = (
-    Case("2-D inclined 5.5x22", (5, 5), inclined, SQUARE),
+    Case("2-D inclined 5.5x22", (5, 5), inclined(22, 5.5), SQUARE),
     Case("2-D on a steep slope", (6, 6), one((8, 6), 400, level(900, -6, 3)), SQUARE),
     Case("2-D widths 5, 10 and 18", (5, 5), three_of_two_axes, SQUARE),
-    Case("2-D 1:20", (6, 6), unequal_of_two_axes, SQUARE),
+    Case("2-D 1:20", (6, 6), unequal_of_two_axes(5000, 250), SQUARE),
     Case("2-D Lorentzian", (7, 7), one((8, 9), 900, level(20), lorentzian=1), SQUARE),
     Case("2-D weak, 40 on 50", (10, 10), one((12, 12), 40, level(50)), SQUARE),
     Case("2-D ridge", (8, 8), nothing(ridge), SQUARE, peakless=True),
     Case("2-D sparks", (8, 8), flat(20), SQUARE, peakless=True, reading=sparks(0.02, 3000)),
-    Case("2-D disc", (8, 8), disc, SQUARE),
+    Case("2-D disc", (8, 8), topped(Disc, (14, 14)), SQUARE),
+    Case("2-D streak 5x40", (5, 5), inclined(40, 5, (40, 60)), SQUARE),
+    Case("2-D 1:100", (6, 6), unequal_of_two_axes(20000, 200), SQUARE),
+    Case("2-D cut by the edge", (8, 8), one((8, 8), 800, level(15), ((0.3, 2), (25, 75))), SQUARE),
+    Case("2-D on a bowl", (8, 8), one((8, 9), 400, bowl), SQUARE),
+    Case(
+        "2-D of 8 nm",
+        (6e-9, 6e-9),
+        one((8e-9, 7e-9), 5e-9, level(1e-10), (2e-8, 8e-8)),
+        ((0.0, 1e-7), (0.0, 1e-7)),
+        reading=other(1e-10),
+    ),
+    Case("2-D three that blend", (8, 8), three_that_blend, SQUARE),
+    Case(
+        "2-D sparks and a peak",
+        (8, 8),
+        one((10, 12), 1000, level(20)),
+        SQUARE,
+        reading=sparks(0.02, 3000),
+    ),
+    Case(
+        "2-D gaps and a peak", (8, 8), one((10, 12), 1000, level(100)), SQUARE, reading=gaps(0.02)
+    ),
+    Case("2-D box", (8, 8), topped(Box, (12, 16)), SQUARE),
+    Case("2-D oblong disc", (8, 8), topped(Disc, (20, 13)), SQUARE),
+    Case("2-D weak, other noise", (8, 8), one((10, 10), 4, level(3)), SQUARE, reading=other(1)),
+    Case("3-D weak, 40 on 50", (12, 12, 12), one((14, 14, 14), 40, level(50), (18, 42)), _CUBE),
     Case("3-D 10x12x10", (10, 10, 10), one((10, 12, 10), 1000, level(10), (15, 45)), _CUBE),
 )
 

@@ -217,18 +217,23 @@ def test_a_peak_that_only_one_point_of_the_grid_sees_is_measured_there_again_and
     assert done.outcome.why == ""
 
 
-def test_most_weak_peaks_are_found_and_noise_alone_costs_little_more_than_the_coarse_pass():
-    center, fwhm = (47.0, 58.0), (12, 12)
-    found, spent = 0, []
-    for seed in range(10):
-        done = run(
-            Resolve(), square(10), counts(gaussians((center, fwhm, 40), background=50), seed)
-        )
+def test_four_of_five_weak_peaks_are_found():
+    fwhm = (7, 8)
+    found = 0
+    for seed in range(48):
+        center = np.random.default_rng(seed).uniform(25, 75, 2)
+        done = run(Resolve(), square(6), counts(gaussians((center, fwhm, 50), background=60), seed))
         found += [near(peak, center, fwhm) for peak in done.outcome.peaks] == [True]
-        nothing = run(Resolve(), square(10), counts(gaussians(background=50), seed))
-        assert nothing.outcome.peaks == ()
-        spent.append(len(nothing.points) / len(nothing.passes[0].points))
-    assert found >= 7
+    assert found >= 0.8 * 48
+
+
+@pytest.mark.parametrize("narrowest", [5, 8, 14])
+def test_noise_alone_costs_little_more_than_the_coarse_pass(narrowest):
+    spent = []
+    for seed in range(12):
+        done = run(Resolve(), square(narrowest), counts(gaussians(background=60), seed))
+        assert done.outcome.peaks == ()
+        spent.append(len(done.points) / len(done.passes[0].points))
     assert np.median(spent) <= 1.2
 
 

@@ -86,6 +86,13 @@ class Doubts:
         self.out[which] = True
         self._new += which.tolist()
 
+    def words(self, values: Floats, places: list[str]) -> str:
+        """What was left out, `places` being where the refuted ones are."""
+        each = zip(self.refuted, places, strict=True)
+        few = ", ".join(f"{values[k]:g} at {place}" for k, place in each)
+        number = "1 reading is" if len(places) == 1 else f"{len(places)} readings are"
+        return f"{number} left out, as measuring there again did not confirm it: {few}"
+
     def open(self, which: npt.NDArray[np.intp]) -> Mask:
         """Which of these may be doubted: what has been repeated may not."""
         return np.logical_not(self.out[which] | self._sure[which])

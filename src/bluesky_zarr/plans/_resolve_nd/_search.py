@@ -13,6 +13,7 @@ from bluesky_zarr.peaks import Peak
 from .._strategy import Field, Found, Measure, Measured, Outcome, Search
 from ._design import best_points, far_from, in_order
 from ._explanation import Explanation
+from ._grid import coarse, distinct, extent
 from ._landscape import Candidate, Landscape
 from ._quality import poor
 from ._spot import Spot
@@ -27,9 +28,6 @@ Floats = npt.NDArray[np.float64]
 _SPACING = {2: 1.7, 3: 1.4}
 #: The same for more axes: nearer, as the middle of a cell is farther from its corners.
 _SPACING_MORE = 1.2
-#: Distance of the outermost points from the ends, in spacings: a peak at an edge has fewer
-#: points around it than one inside, so they are nearer.
-_MARGIN = 0.4
 #: Significance that makes a candidate worth a second look, at first, later, and if it is wide: then
 #: one point more tells little.
 _LOOK, _LOOK_AGAIN, _LOOK_WIDE = 1.8, 3.0, 3.3
@@ -76,7 +74,7 @@ class _Search:
         self.floor = np.maximum([axis.step_floor for axis in field.axes] / self.unit, 1e-6)
         spacing = _SPACING.get(len(field.axes), _SPACING_MORE)
         self.grid = tuple(
-            _coarse(axis.start / w, axis.stop / w, spacing, floor)
+            coarse(axis.start / w, axis.stop / w, spacing, floor)
             for axis, w, floor in zip(field.axes, self.unit, self.floor, strict=True)
         )
         step = np.array([abs(at[1] - at[0]) for at in self.grid])
@@ -137,7 +135,7 @@ class _Search:
     def _allowed(self, points: list[Floats]) -> Floats:
         """The points of the next pass, in the order of travel: none twice, none too many."""
         empty = np.empty((0, len(self.unit)))
-        wanted = _distinct(np.concatenate([empty, *points]), self.floor)
+        wanted = distinct(np.concatenate([empty, *points]), self.floor)
         room = self.field.max_points - len(self.taken)
         if not len(wanted):
             return empty
@@ -194,7 +192,7 @@ class _Search:
         rest = land.values - under
         lift = land.scaled(land.values) - land.scaled(under)
         for at in land.summits(_SUMMIT, (lift >= _LIFT) & new)[:_SUMMITS]:
-            fwhm = np.maximum(_extent(rest, at) * self.known.step, 1.0)
+            fwhm = np.maximum(extent(rest, at) * self.known.step, 1.0)
             height = float(rest.ravel()[at])
             self.known.spots.append(Spot(land.points[at].copy(), fwhm, height))
 
@@ -406,8 +404,10 @@ class _Search:
         elif left:
             notes = "; ".join(f"at {self._at(spot.center)}: {spot.note}" for spot in left[:3])
             why.append(f"{len(left)} of {len(live)} peaks not resolved: {notes}")
-        if self.known.doubts.refuted:
-            why.append(self._refuted())
+        doubts = self.known.doubts
+        if doubts.refuted:
+            places = map(self._at, self.known.points[doubts.refuted])
+            why.append(doubts.words(self.known.values, list(places)))
         return Outcome(tuple(map(self._peak, live)), "; ".join(why))
 
     def _nothing(self) -> str:
@@ -424,47 +424,8 @@ class _Search:
             f"{self._least:g} asked for"
         )
 
-    def _refuted(self) -> str:
-        """What was left out."""
-        which = self.known.doubts.refuted
-        few = ", ".join(
-            f"{self.known.values[k]:g} at {self._at(self.known.points[k])}" for k in which[:3]
-        )
-        more = ", ..." if len(which) > 3 else ""
-        number = "1 reading is" if len(which) == 1 else f"{len(which)} readings are"
-        return f"{number} left out, as measuring there again did not confirm it: {few}{more}"
-
     def _at(self, center: Floats) -> str:
         return "(" + ", ".join(f"{c:.5g}" for c in center * self.unit) + ")"
-
-
-def _coarse(start: float, stop: float, spacing: float, floor: float) -> Floats:
-    """Evenly spaced positions from start to stop, the outermost a margin inside."""
-    length = abs(stop - start)
-    count = max(3, math.ceil(length / spacing + 1 - 2 * _MARGIN - 1e-9))
-    count = max(min(count, math.floor(length / floor + 1 - 2 * _MARGIN)), 2)
-    step = (stop - start) / (count - 1 + 2 * _MARGIN)
-    return np.asarray(start + step * (_MARGIN + np.arange(count)), dtype=np.float64)
-
-
-def _extent(rest: Floats, at: int) -> Floats:
-    """How many steps of the grid a maximum is wide at half of its height, along each axis."""
-    index = np.unravel_index(at, rest.shape)
-    extent = np.empty(rest.ndim)
-    for k in range(rest.ndim):
-        line = rest[tuple(slice(None) if j == k else i for j, i in enumerate(index))]
-        below = np.flatnonzero(~(line >= rest[index] / 2))
-        left, right = below[below < index[k]], below[below > index[k]]
-        first = left[-1] + 1 if len(left) else 0
-        last = right[0] - 1 if len(right) else len(line) - 1
-        extent[k] = last - first
-    return extent
-
-
-def _distinct(points: Floats, floor: Floats) -> Floats:
-    """The points without those that are one with another before them."""
-    close = (np.abs(points[:, None] - points) < floor).all(axis=2)
-    return points[~np.tril(close, -1).any(axis=1)]
 
 
 def _tuple(values: Floats) -> tuple[float, ...]:
