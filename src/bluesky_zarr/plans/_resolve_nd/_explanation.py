@@ -216,7 +216,12 @@ class Explanation:
             wrong, best = found
             self.doubts.doubt(wrong)
         if poor(best):
-            split = split_peak(self, cluster, best, points, values)
+            # Two peaks that were taken for a flat top leave nothing between them where they are.
+            upright = [replace(spot, flat="") for spot in cluster]
+            tailed = self.fit(upright, points, values) if best.surface.flat else best
+            split = split_peak(self, cluster, tailed, points, values)
+            if split is not None and split[1].chi_squared > best.chi_squared:
+                split = None
             if split is not None:
                 new, best = split
                 self.spots.append(new)

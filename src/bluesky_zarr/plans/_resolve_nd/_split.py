@@ -86,6 +86,7 @@ def _halves(
         rest[u2 < 0.6] = -np.inf
         halves.append((top, inside[int(rest.argmax())]))
     return [
-        (Spot(one, narrow, 0.8 * base.height), Spot(two, narrow, 0.5 * base.height))
+        (Spot(one, part * narrow, 0.8 * base.height), Spot(two, part * narrow, 0.5 * base.height))
+        for part in (1.0, 0.6)
         for one, two in halves
     ]
