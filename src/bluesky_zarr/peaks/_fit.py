@@ -150,20 +150,17 @@ def fit_shape(
     m = model.count
     span = 2 * model.scale
     narrow, wide = fwhm_limits or ([span / max(4 * model.x.size, 200)] * m, 3 * span)
+    lows: list[float] = []
+    highs: list[float] = []
     # A peak whose top is far outside of the readings is not determined by them.
-    reaches = [max(fwhm, 0.02 * span) for fwhm in fwhms]
-    lows = [
-        max(c - r, model.low - 0.5 * w) for c, r, w in zip(centers, reaches, fwhms, strict=True)
-    ]
-    highs = [
-        max(min(c + r, model.high + 0.5 * w), low)
-        for c, r, w, low in zip(centers, reaches, fwhms, lows, strict=True)
-    ]
+    for center, fwhm in zip(centers, fwhms, strict=True):
+        reach = max(fwhm, 0.02 * span)
+        lows.append(max(center - reach, model.low - 0.5 * fwhm))
+        highs.append(max(min(center + reach, model.high + 0.5 * fwhm), lows[-1]))
     given = [0.5 if fractions is None else fractions[k] for k in model.mixed]
     flat = background or [0.0] * (model.degree + 1)
     start = np.array([*centers, *map(math.log, fwhms), *heights, *given, *flat])
-    lows += map(math.log, narrow)
-    lows += [-1e-3 * abs(height) for height in heights]
+    lows += [*map(math.log, narrow), *[-1e-3 * abs(height) for height in heights]]
     lows += [0.0] * len(given) + [-math.inf] * len(flat)
     highs += [math.log(wide)] * m + [math.inf] * m
     highs += [MIXED[model.shapes[k]] for k in model.mixed] + [math.inf] * len(flat)

@@ -55,6 +55,20 @@ class Model:
         other._take(x)
         return other
 
+    def alone(self, k: int) -> tuple[Model, list[int]]:
+        """The same model with one of its peaks only, and which of the parameters that one has."""
+        m = self.count
+        which = [k, m + k, 2 * m + k]
+        which += [3 * m + self.mixed.index(k)] if k in self.mixed else []
+        which += range(self.background_at, self.size)
+        other = object.__new__(Model)
+        other.__dict__.update(self.__dict__)
+        other.shapes, other.count = self.shapes[k : k + 1], 1
+        other.mixed = [0] if k in self.mixed else []
+        other.size, other.background_at = len(which), len(which) - self.degree - 1
+        other._rows = self._rows[which]
+        return other, which
+
     def _take(self, x: Floats) -> None:
         self.x = x
         # One row for each parameter: few long rows cost less than many short ones. Those of the

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from operator import lt
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,7 @@ def solve(
         describes = False
     damping = 0.0
     converged = False
+    numbers = p.tolist()
     for number in range(rounds):
         weight = 1.0 / v
         over = rest * weight
@@ -90,17 +92,12 @@ def solve(
         least = enough * max(1.0, chi / y.size)
         gradient = rows.dot(over)
         hessian = (rows * weight).dot(rows.T)
-        diagonal = hessian.ravel()[:: p.size + 1]
-        numbers = p.tolist()
+        diagonal = hessian.reshape(-1)[:: p.size + 1]
         if pull is not None:
             chi += _pulled(numbers, pull, gradient, diagonal)
-        for k, at in enumerate(numbers):
-            # What lies on a limit and wants past it stays there.
-            if (at <= low[k] and gradient[k] < 0) or (at >= high[k] and gradient[k] > 0):
-                gradient[k] = 0.0
-                hessian[k] = 0.0
-                hessian[:, k] = 0.0
-        bare = np.maximum(diagonal, _TINY)
+        if not (all(map(lt, low, numbers)) and all(map(lt, numbers, high))):
+            _hold(numbers, low, high, gradient, hessian)
+        bare = diagonal + _TINY
         gain = 0.0
         for _ in range(8):
             np.multiply(bare, 1.0 + damping + 1e-10, diagonal)
@@ -117,11 +114,13 @@ def solve(
             trial = np.minimum(np.maximum(p + step, lowest), highest)
             new_peaks, new_curve, new_rows = model.evaluate(trial)
             new_rest = y - new_curve
+            new_numbers = trial.tolist()
             gain = chi - float(new_rest.dot(new_rest * weight))
             if pull is not None:
-                gain -= _pulled(trial.tolist(), pull)
+                gain -= _pulled(new_numbers, pull)
             if gain >= -1e-9 * chi:
                 p, peaks, curve, rows, rest = trial, new_peaks, new_curve, new_rows, new_rest
+                numbers = new_numbers
                 damping = damping / 8 if damping > 1e-4 else 0.0
                 break
             damping = max(damping * 8, 1e-2)
@@ -136,6 +135,21 @@ def solve(
             converged = True
             break
     return _described(p, peaks, curve, rows, rest, renewed, converged=converged)
+
+
+def _hold(
+    numbers: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+    gradient: Floats,
+    hessian: Floats,
+) -> None:
+    """What lies on a limit and wants past it stays there."""
+    for k, at in enumerate(numbers):
+        if (at <= low[k] and gradient[k] < 0) or (at >= high[k] and gradient[k] > 0):
+            gradient[k] = 0.0
+            hessian[k] = 0.0
+            hessian[:, k] = 0.0
 
 
 def _pulled(

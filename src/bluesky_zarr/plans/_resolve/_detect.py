@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bluesky_zarr.peaks._noise import Noise, median
+from bluesky_zarr.peaks._noise import Noise, median, total
 
 __all__ = ["Bump", "bumps", "locate", "matches", "prominences"]
 
@@ -86,13 +86,17 @@ def _maxima(
     """The local maxima that may be prominent enough, and the levels that they are prominent from.
 
     As in `scipy.signal.find_peaks`, the middle of a plateau is its maximum. That finds all maxima;
-    here most are none to look at: what is not far enough above the lowest reading of all has not
-    the prominence either.
+    here most are none to look at: what is not far enough above the lowest reading of each side has
+    not the prominence either.
     """
-    far = rest - np.minimum.reduce(rest)
-    candidates = np.flatnonzero(far * far >= least**2 * noise.variance(rest + peaks, peaks))
     # One reading more on either side, so that the first and the last may be maxima.
-    line = [_beyond(*rest[:4].tolist()), *rest.tolist(), _beyond(*rest[:-5:-1].tolist())]
+    whole = np.empty(rest.size + 2)
+    whole[1:-1] = rest
+    whole[0], whole[-1] = _beyond(*rest[:4].tolist()), _beyond(*rest[:-5:-1].tolist())
+    lowest = np.minimum.accumulate(whole[::-1])[::-1]
+    far = rest - np.maximum(np.minimum.accumulate(whole), lowest)[1:-1]
+    candidates = np.flatnonzero(far * far >= least**2 * noise.variance(rest + peaks, peaks))
+    line = whole.tolist() if candidates.size else []
     end = len(line) - 1
     tops = []
     for k in candidates.tolist():
@@ -172,7 +176,8 @@ def bumps(
     # What is narrower than the narrowest peak is noise: its neighbours say so.
     valid = (first - start >= 2) & (stop - last >= 2)
     valid &= edges[last + 1] - edges[first] >= 1.2 * narrowest
-    first, last, start, stop = first[valid], last[valid], start[valid], stop[valid]
+    which = np.flatnonzero(valid)
+    first, last, start, stop = first[which], last[which], start[which], stop[which]
     size = last - first
     inner = (sums[last] - sums[first]) / size
     # Beside a huge peak, rounding alone may make it negative.
@@ -213,16 +218,15 @@ def bumps(
 @lru_cache(maxsize=4)
 def _windows(n: int) -> tuple[Any, Any, Any, Any]:
     """Runs of n readings: where they and their flanks begin and end, for all that `bumps` tries."""
-    columns = []
-    size = 1
-    while size <= max(1, n // 3):
-        first = np.arange(n - size + 1)
-        last = first + size
-        flank = max(5, 2 * size)
-        columns.append((first, last, np.maximum(first - flank, 0), np.minimum(last + flank, n)))
-        size = size + 1 if size < 4 else size + size // 2
-    first, last, start, stop = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return first, last, start, stop
+    sizes = [1]
+    while (size := sizes[-1] + (1 if sizes[-1] < 4 else sizes[-1] // 2)) <= n // 3:
+        sizes.append(size)
+    counts = [n - size + 1 for size in sizes]
+    size = np.repeat(sizes, counts)
+    first = np.arange(size.size) - np.repeat(np.cumsum([0, *counts[:-1]]), counts)
+    last = first + size
+    flank = np.maximum(2 * size, 5)
+    return first, last, np.maximum(first - flank, 0), np.minimum(last + flank, n)
 
 
 def matches(
@@ -242,32 +246,38 @@ def matches(
     """
     weight = 1.0 / sigma
     scaled = rest * weight
-    basis = []
-    for power in range(degree + 1):
-        row = weight * (x - x.sum() / x.size) ** power
-        for other in basis:
-            row -= other.dot(row) * other
+    basis = np.empty((degree + 1, x.size))
+    for power, row in enumerate(basis):
+        row[:] = weight
+        if power:
+            row *= (x - total(x) / x.size) ** power
+            for other in basis[:power]:
+                row -= other.dot(row) * other
         row /= math.sqrt(row.dot(row))
         scaled -= row.dot(scaled) * row
-        basis.append(row)
-    centers, fwhms = _places(float(x[0]), float(x[-1]), narrowest, widest)
+    centers, fwhms, steep, ends = _places(float(x[0]), float(x[-1]), narrowest, widest)
     if centers.size * x.size > _MANY:
         # No Gaussian stands out where the readings around it, taken together, do not.
-        sums = np.concatenate(([0.0], np.cumsum(np.maximum(scaled, 0.0) ** 2)))
-        reach = 1.1 * fwhms
-        near = sums[x.searchsorted(centers + reach)] - sums[x.searchsorted(centers - reach)]
-        worth = near > (0.8 * least) ** 2
-        centers, fwhms = centers[worth], fwhms[worth]
+        above = np.maximum(scaled, 0.0)
+        above *= above
+        sums = np.zeros(x.size + 1)
+        np.add.accumulate(above, out=sums[1:])
+        first, last = sums[x.searchsorted(ends)]
+        worth = np.flatnonzero(last - first > (0.8 * least) ** 2)
+        if not worth.size:
+            return []
+        centers, fwhms, steep = centers[worth], fwhms[worth], steep[worth]
     curves = x - centers[:, None]
     curves *= curves
-    curves *= (-_LN16 / (fwhms * fwhms))[:, None]
+    curves *= steep[:, None]
     np.exp(curves, out=curves)
     curves *= weight
     overlap = curves.dot(scaled)
     # What of each is not background.
-    shares = curves.dot(np.array(basis).T)
+    shares = curves.dot(basis.T)
     curves *= curves
-    squared = np.add.reduce(curves, axis=1) - np.add.reduce(shares * shares, axis=1)
+    shares *= shares
+    squared = curves.dot(np.ones(x.size)) - np.add.reduce(shares, axis=1)
     norm = np.sqrt(np.maximum(squared, 1e-12 * float(np.maximum.reduce(weight)) ** 2))
     z = overlap / norm
     bumps: list[Bump] = []
@@ -281,8 +291,10 @@ def matches(
 
 
 @lru_cache(maxsize=4)
-def _places(low: float, high: float, narrowest: float, widest: float) -> tuple[Floats, Floats]:
-    """Centres and FWHMs of all Gaussians that are compared with the readings."""
+def _places(low: float, high: float, narrowest: float, widest: float) -> tuple[Floats, ...]:
+    """Centres and FWHMs of all Gaussians that are compared with the readings, what they fall with,
+    and from where to where readings count for each.
+    """
     centers, fwhms = [np.empty(0)], [np.empty(0)]
     fwhm = narrowest
     while fwhm <= widest:
@@ -290,7 +302,8 @@ def _places(low: float, high: float, narrowest: float, widest: float) -> tuple[F
         centers.append(np.linspace(low, high, count))
         fwhms.append(np.full(count, fwhm))
         fwhm *= 1.6
-    return np.concatenate(centers), np.concatenate(fwhms)
+    at, wide = np.concatenate(centers), np.concatenate(fwhms)
+    return at, wide, -_LN16 / (wide * wide), np.array([at - 1.1 * wide, at + 1.1 * wide])
 
 
 def _level(sums: Floats, start: Any, middle: Any, stop: Any, variance: Floats) -> Floats:

@@ -206,8 +206,11 @@ class Evidence:
 
     def _see_clear(self) -> None:
         known = self.known
-        rest = known.y - known.peaks
         clear = self.significance + _PROMINENT
+        # Of a maximum and what is beside it one is off by half of that at least.
+        if known.within(0.5 * clear):
+            return
+        rest = known.y - known.peaks
         for bump in prominences(known.x, rest, known.noise, known.peaks, clear):
             if self._free(bump):
                 self._believe(bump, clear=True)

@@ -58,6 +58,11 @@ class Group:
         """Which readings of the fit are between two positions."""
         return slice(bisect_left(self._places, low), bisect_right(self._places, high))
 
+    def without(self, spot: Spot) -> Floats:
+        """The curve of the other peaks, and of those that were taken as known."""
+        known = self.others if isinstance(self.others, np.ndarray) else 0.0
+        return self.solution.peaks - spot.curve(self.model.x) + known
+
 
 @dataclass(eq=False)
 class Explanation:
@@ -232,6 +237,29 @@ class Explanation:
         )
         return Group(spots, inside, model, solution, y - solution.curve, others)
 
+    def alone(self, group: Group, spot: Spot, others: Floats) -> Group:
+        """The fit of one peak of a group, the curve of the others being known: where the fit of all
+        has its least chi-squared, that of one has it too.
+        """
+        if len(group.spots) == 1:
+            return group
+        fitted, rest = group.solution, group.rest
+        model, which = group.model.alone(group.spots.index(spot))
+        rows = fitted.derivatives[which]
+        peak = fitted.parameters[which[2]] * rows[2]
+        curve = fitted.curve - fitted.peaks + peak
+        variance = self.noise.above(others).variance(curve, peak)
+        solution = Solution(
+            fitted.parameters[which],
+            peak,
+            curve,
+            rows,
+            variance,
+            float(rest.dot(rest / variance)),
+            fitted.converged,
+        )
+        return Group([spot], group.inside, model, solution, rest, others)
+
     def _sharpen(self, group: Group) -> None:
         """Learn the noise from what the fit leaves, where nothing else tells it."""
         free = group.model.x.size - group.model.size
@@ -247,6 +275,14 @@ class Explanation:
         """Whether a fit describes all of its readings, those beside its peaks too."""
         free = group.model.x.size - group.model.size
         return free < 1 or group.solution.chi_squared < free + 3 * math.sqrt(2 * free)
+
+    def within(self, most: float) -> bool:
+        """Whether no reading is off by more standard deviations, on a level background."""
+        if not self.straight or self.degree:
+            return False
+        (group,) = self.groups
+        squares = group.squares
+        return squares.size == self.x.size and bool(np.maximum.reduce(squares) < most * most)
 
     def group(self, spot: Spot) -> Group:
         """The fit that a peak belongs to."""

@@ -10,7 +10,7 @@ import numpy as np
 from bluesky_zarr.peaks._models import FLAT_TOP, SHAPES
 from bluesky_zarr.peaks._noise import total
 
-from ._explain import Explanation, Floats, Group
+from ._explain import Explanation, Group
 from ._spot import Spot
 
 __all__ = ["improve", "reshape"]
@@ -22,6 +22,8 @@ _SUSPICIOUS, _WRONG = 2.0, 3.0
 _SHAPE, _PAIR = 5.0, 12.0
 #: How near the criterion of a shape has to be for it to be a rival, and how far is too far.
 _RIVAL, _FAR = 4.0, 30.0
+#: Two peaks have so many parameters: fewer readings do not tell them from one.
+_PARAMETERS = 6
 #: A fit that is compared with another one need not be exact: what is taken is fitted once more.
 _ROUGHLY = 0.025
 #: A fit of two peaks gets there in so many steps, or hardly at all.
@@ -97,8 +99,8 @@ def reshape(known: Explanation, spots: list[Spot], spot: Spot) -> Spot | None:
         return spot.rival
     spot.judged, spot.rival = known.x.size, None
     group = known.group(spot)
-    others = _others(group, spot)
-    single = _alone(known, group, spot, others)
+    others = group.without(spot)
+    single = known.alone(group, spot, others)
     tried = [(_criterion(single) - _SHAPE, spot.shape, single)]
     hopeless = single.solution.chi_squared + _FAR
     for name in SHAPES:
@@ -256,33 +258,17 @@ def _badly(group: Group, spot: Spot, before: Group) -> bool:
     return group.solution.chi_squared > 0.1 * before.solution.chi_squared
 
 
-def _others(group: Group, spot: Spot) -> Floats:
-    """The curve of the other peaks of a group, and of those that the group took as known."""
-    solution = group.solution
-    known = group.others if isinstance(group.others, np.ndarray) else 0.0
-    return solution.peaks - spot.curve(group.model.x) + known
-
-
-def _alone(known: Explanation, group: Group, spot: Spot, others: Floats) -> Group:
-    """The fit of one peak of a group, the curve of the others being known: where the fit of all
-    has its least chi-squared, that of one has it too.
-    """
-    if len(group.spots) == 1:
-        return group
-    return known.fit_group([spot], group.inside, others, under=group, rounds=0)
-
-
 def _criterion(group: Group) -> float:
     return group.solution.chi_squared + math.log(group.model.x.size) * group.model.size
 
 
 def _split(known: Explanation, spots: list[Spot], spot: Spot) -> None:
     group = known.group(spot)
-    others = _others(group, spot)
-    single = _alone(known, group, spot, others)
     near = group.near(spot, 2.0)
-    if near.start == near.stop:
+    if near.stop - near.start < _PARAMETERS:
         return
+    others = group.without(spot)
+    single = known.alone(group, spot, others)
     beyond = group.rest[near] / np.sqrt(group.solution.variance[near])
     highest = near.start + int(beyond.argmax())
     flat = spot.shape == FLAT_TOP

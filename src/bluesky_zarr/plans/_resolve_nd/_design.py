@@ -134,14 +134,16 @@ def in_order(points: Floats, start: Floats, scale: Floats) -> Floats:
 
     `scale` is the length on each axis that takes as long as on the others.
     """
+    if not len(points):
+        return points
     left = points / scale
-    at = start / scale
+    # From each to each, and in the last row from the start.
+    far = np.zeros((len(points) + 1, len(points)))
+    for column, at in zip(left.T, start / scale, strict=True):
+        away = np.append(column, at)[:, None] - column
+        far += away * away
     order: list[int] = []
-    far = np.zeros(len(points))
     for _ in range(len(points)):
-        distance = ((left - at) ** 2).sum(axis=1) + far
-        nearest = int(distance.argmin())
-        order.append(nearest)
-        far[nearest] = np.inf
-        at = left[nearest]
+        order.append(int(far[order[-1] if order else -1].argmin()))
+        far[:, order[-1]] = np.inf
     return points[order]
