@@ -34,7 +34,7 @@ _TAILS = 0.6
 #: with it; and how many readings are enough to judge that.
 _REACHES, _JUDGED = (2.5, 1.7), 9
 #: A fit of all peaks that after a step promises a chi-squared so many times too large is given up.
-_HOPELESS = 30.0
+_HOPELESS = 10.0
 #: The FWHM that describes the same readings, in units of that of a Gaussian, roughly.
 _ALIKE = {"gaussian": 1.0, "lorentzian": 0.7, "pseudo-voigt": 0.85, FLAT_TOP: 1.3}
 
@@ -97,8 +97,8 @@ def reshape(known: Explanation, spots: list[Spot], spot: Spot) -> Spot | None:
     """Take the shape that describes a peak best, and return it in one that may be as good."""
     if spot.judged == known.x.size:
         return spot.rival
-    spot.judged, spot.rival = known.x.size, None
     group = known.group(spot)
+    spot.judged, spot.compared, spot.rival = known.x.size, group.inside, None
     others = group.without(spot)
     single = known.alone(group, spot, others)
     tried = [(_criterion(single) - _SHAPE, spot.shape, single)]
@@ -118,7 +118,9 @@ def reshape(known: Explanation, spots: list[Spot], spot: Spot) -> Spot | None:
     tried.sort(key=lambda fit: fit[0])
     if _surprise(tried[0][2], spot) > _SUSPICIOUS and _lacks_tails(*tried[0][1:]):
         one = spot.like(shape=FLAT_TOP, fwhm=_ALIKE[FLAT_TOP] * spot.fwhm, fraction=0.5)
-        trial = known.fit_group([one], group.inside, others, under=group, enough=_ROUGHLY)
+        trial = known.fit_group(
+            [one], group.inside, others, under=group, enough=_ROUGHLY, hopeless=hopeless
+        )
         # A flat top that describes the readings badly is no better than another shape.
         if not _badly(trial, spot, tried[0][2]):
             tried.append((_criterion(trial), one.shape, trial))
@@ -150,7 +152,9 @@ def _narrow(known: Explanation, spots: list[Spot], spot: Spot) -> None:
     group = known.group(spot)
     if not known.curved or len(group.spots) > 1 or known.described(group):
         return
-    for reach in (math.inf, *_REACHES):
+    # Over all of its readings the shapes may have been compared just now.
+    compared = spot.judged == known.x.size and spot.compared == group.inside
+    for reach in _REACHES if compared else (math.inf, *_REACHES):
         if reach > spot.reach:
             continue
         near = group.near(spot, reach) if reach < math.inf else slice(0, group.model.x.size)
@@ -212,8 +216,16 @@ def _absorb(known: Explanation, spots: list[Spot]) -> None:
                 for spot in group.spots
                 if spot is not wide
             ]
-            trial = known.fit_group(alike, group.inside, group.others, under=group, rounds=_ROUNDS)
-            if _criterion(trial) > _criterion(group) + _SHAPE:
+            worst = _criterion(group) + _SHAPE
+            trial = known.fit_group(
+                alike,
+                group.inside,
+                group.others,
+                under=group,
+                rounds=_ROUNDS,
+                hopeless=worst - math.log(group.model.x.size) * (group.model.size - 4),
+            )
+            if _criterion(trial) > worst:
                 continue
             for k, (spot, fitted) in enumerate(
                 zip((spot for spot in group.spots if spot is not wide), alike, strict=True)
@@ -296,7 +308,8 @@ def _split(known: Explanation, spots: list[Spot], spot: Spot) -> None:
             if _surprise(trial, spot) < 1:
                 # The other start would only lead there too.
                 break
-        if pair is not None:
+        # Where a pair describes the readings and is none, no other formula makes it one.
+        if pair is not None or _surprise(trial, spot) < 1:
             break
     if pair is None:
         return

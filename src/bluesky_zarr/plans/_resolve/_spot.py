@@ -55,10 +55,11 @@ class Spot:
     reach: float = math.inf
     #: Two peaks that turned out to be one: not to be split again.
     whole: bool = False
-    #: Another shape that may be as good, among how many readings it was judged, and how often
-    #: points were taken to tell.
+    #: Another shape that may be as good, among how many readings it was judged, which of them were
+    #: fitted, and how often points were taken to tell.
     rival: Spot | None = None
     judged: int = 0
+    compared: slice | None = None
     settled: int = 0
 
     def like(self, **changes: Any) -> Spot:
