@@ -245,19 +245,12 @@ class Explanation:
             return group
         fitted, rest = group.solution, group.rest
         model, which = group.model.alone(group.spots.index(spot))
-        rows = fitted.derivatives[which]
-        peak = fitted.parameters[which[2]] * rows[2]
+        p, rows = fitted.parameters[which], fitted.derivatives[which]
+        peak = p[2] * rows[2]
         curve = fitted.curve - fitted.peaks + peak
-        variance = self.noise.above(others).variance(curve, peak)
-        solution = Solution(
-            fitted.parameters[which],
-            peak,
-            curve,
-            rows,
-            variance,
-            float(rest.dot(rest / variance)),
-            fitted.converged,
-        )
+        v = self.noise.above(others).variance(curve, peak)
+        chi = float(rest.dot(rest / v))
+        solution = Solution(p, peak, curve, rows, v, chi, fitted.converged)
         return Group([spot], group.inside, model, solution, rest, others)
 
     def _sharpen(self, group: Group) -> None:
