@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from bluesky.run_engine import RunEngine
 
 from bluesky_zarr import Storage
 from tests.machine import SmallDisk
+
+# How long an example takes is up to the machine, and to what else it does.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @contextlib.contextmanager

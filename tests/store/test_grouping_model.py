@@ -163,13 +163,13 @@ def test_frames_are_numbered_on_after_some_that_did_not_fit(tmp_path: Path) -> N
 
 
 class TestGroupsAgainstNumpy(GroupsAgainstNumpy.TestCase):
-    settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
+    settings = settings(max_examples=15, stateful_step_count=12)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 class TestGroupsAgainstNumpyForLong(GroupsAgainstNumpy.TestCase):
-    settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+    settings = settings(max_examples=60, stateful_step_count=20)
 
 
 @pytest.mark.parametrize("codec", ["none", "blosc-lz4-1"])
