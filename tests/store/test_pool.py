@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 import threading
@@ -105,3 +106,24 @@ def test_a_child_forked_at_a_bad_moment_has_a_pool_of_its_own_and_ends() -> None
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True
     )
     assert done.stdout == "[42]\n"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc gives memory back")
+def test_memory_that_calls_have_freed_is_not_asked_for_again() -> None:
+    program = (
+        "import resource\n"
+        "from bluesky_zarr.store._pool import in_order\n"
+        "def call():\n"
+        "    return len([b'x' * 2**22 for _ in range(3)])\n"
+        "def pages(calls):\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    list(in_order([call] * calls))\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "pages(200)\n"  # each thread had some
+        "print(pages(100))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True
+    )
+    # 12 MiB are 3072 pages.
+    assert int(done.stdout) < 10 * 3072
