@@ -24,7 +24,7 @@ from bluesky_zarr.store._locks import OnlyWriter
 from bluesky_zarr.store._metadata import nodes, read_document
 from bluesky_zarr.store._paths import check_key, store_path
 from bluesky_zarr.store._provenance import FORMAT
-from bluesky_zarr.store._publish import STATUSES, publish
+from bluesky_zarr.store._publish import STATUSES, publish, sync_small_files
 from bluesky_zarr.store._report import Report
 from bluesky_zarr.store._root import StoreRoot
 from bluesky_zarr.store._validate import validate
@@ -187,6 +187,12 @@ class BatchStore:
     def open_array(self, key: str) -> ArrayWriter:
         """What fills an array that is there already, of a store that is resumed."""
         return ArrayWriter(self.path, key)
+
+    def sync(self) -> None:
+        """Wait until all that has been written is on disk: before something else says that it is
+        there. Raises OSError.
+        """
+        sync_small_files(self.path)
 
     def publish(
         self,

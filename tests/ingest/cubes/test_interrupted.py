@@ -171,6 +171,24 @@ def test_the_state_names_the_time_steps_that_are_done(images: Path, tmp_path: Pa
     assert state["grid"] == validate_input(config(images, tmp_path)).grid.checksum
 
 
+def test_what_a_state_says_was_made_is_on_disk_before_it(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def recorded(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    settings = config(images, tmp_path)
+    with open_output(settings) as store:
+        prepare(settings, validate_input(settings), store)
+        state = next(n for n, path in enumerate(synced) if ".zarr.state.json" in path.name)
+        assert {store.path, *store.path.rglob("*")} <= set(synced[:state])
+
+
 def test_a_state_of_another_data_set_is_refused(images: Path, tmp_path: Path) -> None:
     interrupted(images, tmp_path / "out", 3)
     other = night(tmp_path / "other", TIMES[:5], MHZ, SHAPE)

@@ -214,6 +214,8 @@ def prepare(config: CubesConfig, images: ImageSet, store: BatchStore) -> Convers
         if left.is_dir():
             shutil.rmtree(left)
     make_arrays(config, images, store)
+    # The state says that they are there, also after a power cut.
+    store.sync()
     state.write()
     return Conversion(config, images, store, state)
 
