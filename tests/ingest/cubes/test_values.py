@@ -320,6 +320,46 @@ def test_a_matrix_of_cd_cards_goes_before_cdelt(tmp_path: Path) -> None:
         np.testing.assert_allclose(np.diff(cube["m"]), np.radians(0.25), rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"CD1_1": 0.0, "CD1_2": -0.125, "CD2_1": 0.125, "CD2_2": 0.0},
+        {"CD1_1": -0.1, "CD1_2": 0.06, "CD2_1": 0.07, "CD2_2": 0.12},
+        {"PC1_1": 0.6, "PC1_2": -0.8, "PC2_1": 0.8, "PC2_2": 0.6},
+        {"CROTA2": 30.0},
+    ],
+    ids=["90 degrees", "skewed", "PC", "CROTA2"],
+)
+def test_l_and_m_of_a_turned_grid_go_along_its_own_axes(tmp_path: Path, cards: Any) -> None:
+    head = header(41, **cards)
+    write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), head)
+    with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
+        check_sky(cube, head)
+        to_east, to_north = 0.0, 0.0
+        for name in ("l", "m"):
+            assert "turned in the sky" in cube[name].attrs["long_name"]
+            angle = np.radians(cube[name].attrs["position_angle"])
+            to_east = to_east + np.sin(angle) * np.degrees(cube[name])
+            to_north = to_north + np.cos(angle) * np.degrees(cube[name])
+        pixels = np.argwhere(np.ones((20, 24))) + 1  # as FITS counts
+        plane = WCS(head).celestial.wcs.p2s(pixels, 1)["imgcrd"].reshape(20, 24, 2)
+        np.testing.assert_allclose(to_east, plane[..., 0], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(to_north, plane[..., 1], rtol=0, atol=1e-12)
+
+
+def test_l_and_m_of_a_grid_that_is_not_turned_go_to_the_east_and_the_north(tmp_path: Path) -> None:
+    cards: Any = {"PC1_1": 2.0, "PC1_2": -0.0, "PC2_1": 1e-9, "PC2_2": 1.0}
+    write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), header(41, **cards))
+    with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
+        np.testing.assert_allclose(np.diff(cube["l"]), np.radians(-0.25), rtol=1e-12)
+        np.testing.assert_allclose(np.diff(cube["m"]), np.radians(0.125), rtol=1e-12)
+        assert [cube[name].attrs["long_name"].split()[-1] for name in ("l", "m")] == [
+            "east",
+            "north",
+        ]
+        assert "position_angle" not in cube["l"].attrs
+
+
 def test_what_lies_outside_of_the_sky_has_no_coordinates(tmp_path: Path) -> None:
     head = header(41, CDELT1=-10.0, CDELT2=10.0)
     write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), head)

@@ -11,6 +11,7 @@ from bluesky_zarr.ingest._summary import Summary
 from bluesky_zarr.ingest.cubes._axes import card_value
 from bluesky_zarr.ingest.cubes._config import CubesConfig
 from bluesky_zarr.ingest.cubes._discover import ImageSet
+from bluesky_zarr.ingest.cubes._grid import Offset
 from bluesky_zarr.ingest.cubes._layout import DIMS, cube_layout
 from bluesky_zarr.store._batch import BatchStore
 
@@ -39,13 +40,11 @@ def make_arrays(config: CubesConfig, images: ImageSet, store: BatchStore) -> Non
         },
     )
     mjd = {"long_name": "time", "format": "mjd", "scale": "utc"}
-    l, m = images.grid.offsets()  # noqa: E741
-    direction = "offset from the reference pixel in the plane of projection, towards "
     _coordinate(store, "time", images.times, ("time",), "d", mjd)
     _coordinate(store, "frequency", images.frequencies, ("frequency",), "Hz")
     _coordinate(store, "polarization", np.array(images.polarizations), ("polarization",))
-    _coordinate(store, "l", l, ("l",), "rad", {"long_name": f"{direction}the east"})
-    _coordinate(store, "m", m, ("m",), "rad", {"long_name": f"{direction}the north"})
+    for name, side, offset in zip("lm", ("east", "north"), images.grid.offsets(), strict=True):
+        _coordinate(store, name, offset.values, (name,), "rad", _about(offset, side))
     rows = max(1, min(images.shape[3], _COORDINATE_ELEMENTS // images.shape[4]))
     frame = {"frame": "fk5", "equinox": "J2000.0"}
     if converted_from := images.grid.converted_from:
@@ -67,6 +66,16 @@ def make_arrays(config: CubesConfig, images: ImageSet, store: BatchStore) -> Non
         for array, block in zip(sky, values, strict=True):
             array.write((first, 0), block)
     _make_sources(images, store)
+
+
+def _about(offset: Offset, side: str) -> dict[str, Any]:
+    long_name = "offset from the reference pixel in the plane of projection, "
+    if offset.angle is None:
+        return {"long_name": f"{long_name}towards the {side}"}
+    return {
+        "long_name": f"{long_name}along an axis of the image, which is turned in the sky",
+        "position_angle": offset.angle,
+    }
 
 
 def _make_sources(images: ImageSet, store: BatchStore) -> None:
@@ -101,7 +110,7 @@ def _coordinate(
     values: np.ndarray,
     dims: tuple[str, ...],
     units: str = "",
-    attributes: dict[str, str] | None = None,
+    attributes: dict[str, Any] | None = None,
 ) -> None:
     is_text = values.dtype.kind in "UO"
     array = store.create_array(

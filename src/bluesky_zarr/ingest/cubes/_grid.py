@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,16 @@ _INDEXED = re.compile(r"(PC|CD|PV)(\d+)_(\d+)")
 # Two headers say the same number in different texts; a thousandth of a thousandth of a degree is
 # less than the pixel of any radio image.
 _CLOSE = {"rel_tol": 1e-9, "abs_tol": 1e-9}
+
+
+class Offset(NamedTuple):
+    """A coordinate along one axis of a grid: how far its pixels lie from the reference pixel in the
+    plane of projection [rad], float64; and the direction in which it increases, as the angle at
+    the reference pixel from north over east [deg], where that is not east (l) or north (m).
+    """
+
+    values: np.ndarray
+    angle: float | None
 
 
 @dataclass(frozen=True)
@@ -109,18 +120,42 @@ class SpatialGrid:
             text = " ".join(str(error).split())
             raise ImageError(f"nothing says where in the sky its pixels lie ({text})") from error
 
-    def offsets(self) -> tuple[np.ndarray, np.ndarray]:
-        """The coordinates l and m [rad] of the pixels along the two axes, float64: how far they lie
-        from the reference pixel in the plane of projection (FITS paper II, section 2.1).
+    def offsets(self) -> tuple[Offset, Offset]:
+        """The coordinates l and m of the pixels along the two axes (FITS paper II, section 2.1):
+        towards the east and the north, but of a grid that is turned in the sky along its own axes,
+        as no pixel's distance towards the east is known from one of its numbers alone.
         """
         cards = dict(self.cards)
-        offsets = []
-        for number, length in zip((1, 2), self.shape, strict=True):
-            # Where there is a matrix of CD cards, CDELT is there for old readers only.
-            step = cards.get(f"CD{number}_{number}", cards.get(f"CDELT{number}", 1.0))
-            step = math.radians(step * _degrees(cards, number))
-            offsets.append((np.arange(1, length + 1) - cards.get(f"CRPIX{number}", 0.0)) * step)
-        return offsets[0], offsets[1]
+        found = []
+        for index, length in enumerate(self.shape):
+            number = index + 1
+            angle = None
+            if self._is_turned:
+                # Increasing to the side that is nearer to the east, or the north.
+                x, y = self._matrix[:, index] * math.copysign(1, self._matrix[index, index])
+                angle = math.degrees(math.atan2(x, y))
+                step = math.copysign(math.hypot(x, y), self._matrix[index, index])
+            else:
+                # Where there is a matrix of CD cards, CDELT is there for old readers only.
+                step = cards.get(f"CDELT{number}", 1.0) * cards.get(f"PC{number}_{number}", 1.0)
+                step = cards.get(f"CD{number}_{number}", step) * _degrees(cards, number)
+            pixels = np.arange(1, length + 1) - cards.get(f"CRPIX{number}", 0.0)
+            found.append(Offset(pixels * math.radians(step), angle))
+        return found[0], found[1]
+
+    @functools.cached_property
+    def _matrix(self) -> np.ndarray:
+        """What a step along each axis (columns) is towards the east and the north [deg]."""
+        wcs, _, _ = self._in_the_sky()
+        return wcs.pixel_scale_matrix
+
+    @property
+    def _is_turned(self) -> bool:
+        """Whether a step along one axis leads away along the other, over the image by more than a
+        thousandth of a pixel.
+        """
+        aside, size = np.fliplr(self._matrix).diagonal(), np.abs(self._matrix).max()
+        return bool(np.abs(aside).max() * max(self.shape) > 1e-3 * size)
 
     def sky(self, rows: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Right ascension and declination [deg, FK5 J2000] of all pixels, by astropy.wcs.
