@@ -2,11 +2,14 @@
 
 import errno
 import os
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from bluesky_zarr.store import _files
-from bluesky_zarr.store._files import link_new, preallocate, pwrite_all, replace_bytes
+from bluesky_zarr.store._files import in_memory, link_new, preallocate, pwrite_all, replace_bytes
 from tests.store.sinks import full_disk
 
 
@@ -88,3 +91,12 @@ def test_where_nothing_can_be_preallocated_nothing_is_wrong(tmp_path, monkeypatc
     monkeypatch.setattr(_files.ctypes, "get_errno", lambda: errno.ENOSPC)
     with pytest.raises(OSError, match="No space left"):
         preallocate(-1, 0, 100)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a tmpfs is Linux's")
+def test_a_file_on_a_tmpfs_is_in_memory(tmp_path):
+    mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for directory in (Path("/dev/shm"), tmp_path):
+        above = [(len(place), kind) for place, kind in mounts if directory.is_relative_to(place)]
+        with tempfile.TemporaryFile(dir=directory) as file:
+            assert in_memory(file.fileno()) == (max(above)[1] == "tmpfs"), directory

@@ -12,7 +12,9 @@ import pytest
 
 from bluesky_zarr.store import _shard
 from bluesky_zarr.store._codecs import checksum
+from bluesky_zarr.store._files import preallocate
 from bluesky_zarr.store._shard import (
+    BEYOND_BYTES,
     HEAD_BYTES,
     MAGIC,
     MISSING,
@@ -176,6 +178,26 @@ def test_on_a_nearly_full_disk_only_what_is_needed_is_preallocated(
     with ShardFile(path, 4, expected_bytes=10 * 2**20) as shard:
         append(shard, 0, 1, b"data")
     assert asked[-1] == HEAD_BYTES + 8 + 64 + 4 + RESERVE_BYTES
+
+
+def test_in_memory_only_the_room_for_publication_is_set_aside(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def noted(fd: int, offset: int, length: int) -> bool:
+        asked.append((offset, length))
+        return preallocate(fd, offset, length)
+
+    monkeypatch.setattr(_shard, "in_memory", lambda fd: True)
+    monkeypatch.setattr(_shard, "preallocate", noted)
+    with ShardFile(path, 4, expected_bytes=10 * 2**20) as shard:
+        for number in range(4):
+            append(shard, number, number + 1, b"data")
+        assert asked == [(BEYOND_BYTES, 64 + 4 + RESERVE_BYTES)]
+        shard.publish()
+        assert shard.end_index_is_whole()
+    assert os.stat(path).st_blocks * 512 < RESERVE_BYTES
 
 
 def test_on_a_full_disk_nothing_is_set_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ _FALLOC_FL_KEEP_SIZE = 1
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
+_TMPFS_MAGIC = 0x01021994
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV, errno.ESPIPE}
 
 
@@ -270,6 +271,19 @@ def preallocate(fd: int, offset: int, length: int) -> bool:
             return False
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number), _name(fd))
+
+
+def in_memory(fd: int) -> bool:
+    """Whether an open file is on a tmpfs, which has no disk."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        fstatfs = ctypes.CDLL(None).fstatfs
+    except (OSError, AttributeError):
+        return False
+    # The type of the file system comes first, as a C long; the whole structure has 120 bytes.
+    found = (ctypes.c_long * 64)()
+    return fstatfs(fd, found) == 0 and found[0] == _TMPFS_MAGIC
 
 
 @functools.cache
