@@ -217,6 +217,31 @@ def test_a_peak_that_only_one_point_of_the_grid_sees_is_measured_there_again_and
     assert done.outcome.why == ""
 
 
+def test_a_peak_that_could_not_be_measured_again_is_not_taken_for_a_wrong_reading():
+    """The peak is as narrow as asked for, on a point of the grid; nothing else shows it."""
+    grid = next(Resolve().search(square(8))).grid
+    center, fwhm = (grid[0][3], grid[1][4]), (8, 8)
+    signal = gaussians((center, fwhm, 2000), background=10)
+    seen = set()
+
+    def once(points):
+        values = counts(signal)(points)
+        places = [tuple(point) for point in points.round(6).tolist()]
+        again = [place in seen for place in places]
+        seen.update(places)
+        return np.where(again, np.nan, values)
+
+    (peak,) = run(Resolve(), square(8), once).outcome.peaks
+    assert near(peak, center, fwhm)
+
+    size = len(grid[0]) * len(grid[1])
+    for limits in ({"max_points": size}, {"max_points": size + 1}, {"max_passes": 1}):
+        outcome = run(Resolve(), square(8, **limits), counts(signal)).outcome
+        assert [peak.resolved for peak in outcome.peaks] == [False]
+        (name,) = limits
+        assert f"{name}={limits[name]} reached" in outcome.why
+
+
 def test_four_of_five_weak_peaks_are_found():
     fwhm = (7, 8)
     found = 0

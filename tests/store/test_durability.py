@@ -130,6 +130,30 @@ def test_only_what_changed_since_goes_to_disk(tmp_path: Path, synced: list[Path]
     sink.close()
 
 
+def test_what_ctrl_c_kept_from_the_disk_is_asked_for_again(
+    tmp_path: Path, synced: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = prepare(tmp_path / "s.zarr", FOREVER)
+    for k in range(10):
+        sink.write(frame(k))
+    sink.drain()
+    whole = ShardFile.sync
+
+    def cut_off(self: ShardFile) -> None:
+        if synced:
+            raise KeyboardInterrupt
+        whole(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardFile, "sync", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            sink.sync()
+    synced.clear()
+    sink.sync()
+    assert {path.parts[-3] for path in synced if path.is_file()} == {"0", "1"}
+    sink.close()
+
+
 @pytest.mark.parametrize("flown", [False, True])
 def test_neither_writing_nor_draining_waits_for_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flown: bool

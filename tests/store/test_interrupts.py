@@ -70,17 +70,23 @@ def interrupted_at(
 
 
 @pytest.mark.parametrize(
-    ("shape", "flown"), [((10, 10), False), ((200, 200), False), ((10, 10), True)]
+    ("shape", "flown", "durability"),
+    [
+        ((10, 10), False, "page"),
+        ((10, 10), False, "flush-1-frames"),
+        ((200, 200), False, "page"),
+        ((10, 10), True, "page"),
+    ],
 )
 def test_ctrl_c_anywhere_in_a_write_leaves_a_sink_that_goes_on_and_can_be_closed(
-    tmp_path: Path, shape: tuple[int, ...], flown: bool
+    tmp_path: Path, shape: tuple[int, ...], flown: bool, durability: str
 ) -> None:
     def frame(value: int) -> np.ndarray:
         return np.full(shape, value, "uint16")
 
     step, came = 0, True
     while came:
-        writer = ZarrWriter(tmp_path / f"{step}.zarr", codec="none")
+        writer = ZarrWriter(tmp_path / f"{step}.zarr", codec="none", durability=durability)
         sink = writer.prepare(SourceInfo("cam", "uint16", shape, flown=flown), capacity=8)
         sink.write(frame(1), 0)
         came = interrupted_at(step, lambda s=sink: s.write(frame(2), 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -198,6 +199,21 @@ def test_in_memory_only_the_room_for_publication_is_set_aside(
         shard.publish()
         assert shard.end_index_is_whole()
     assert os.stat(path).st_blocks * 512 < RESERVE_BYTES
+
+
+def test_in_memory_a_limit_of_the_size_of_files_does_not_count(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_shard, "in_memory", lambda fd: True)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**30, before[1]))
+    try:
+        with ShardFile(path, 4) as shard:
+            append(shard, 0, 1, b"data")
+            shard.publish()
+            assert shard.end_index_is_whole()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_on_a_full_disk_nothing_is_set_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

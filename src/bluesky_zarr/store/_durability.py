@@ -4,7 +4,9 @@ does it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import queue
 import re
 import threading
 import weakref
@@ -67,15 +69,16 @@ class Flusher:
 
     def __init__(self, flush: Flush, sync: Callable[[], None]) -> None:
         self._frames = flush.frames
-        self._due = threading.Event()
-        self._ended = threading.Event()
+        # Whether to end. No Event: Ctrl-C in its `set`, which is of Python, would leave it locked
+        # for ever.
+        self._due: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._next = flush.frames
         method = weakref.WeakMethod(sync)
         # Whoever forgets to close a sink does not keep its thread.
-        weakref.finalize(getattr(sync, "__self__"), self._due.set)  # noqa: B009
+        weakref.finalize(getattr(sync, "__self__"), self._due.put, True)  # noqa: B009
         self._thread = threading.Thread(
             target=_flush,
-            args=(method, self._due, self._ended, flush.seconds or None),
+            args=(method, self._due, flush.seconds or None),
             name="bluesky-zarr-flush",
             daemon=True,
         )
@@ -85,26 +88,27 @@ class Flusher:
         """So many frames are stored by now."""
         if self._frames and completed >= self._next:
             self._next = completed + self._frames
-            self._due.set()
+            self._due.put(False)
 
     def close(self) -> None:
         """End the thread, and wait for what it is at."""
-        self._ended.set()
-        self._due.set()
+        self._due.put(True)
         self._thread.join()
 
 
 def _flush(
     method: weakref.WeakMethod[Callable[[], None]],
-    due: threading.Event,
-    ended: threading.Event,
+    due: queue.SimpleQueue[bool],
     seconds: float | None,
 ) -> None:
     while True:
-        due.wait(seconds)
-        due.clear()
+        ended = False
+        with contextlib.suppress(queue.Empty):
+            ended = due.get(timeout=seconds)
+            while True:
+                ended |= due.get_nowait()
         sync = method()
-        if sync is None or ended.is_set():
+        if sync is None or ended:
             return
         try:
             sync()

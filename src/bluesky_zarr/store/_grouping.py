@@ -8,8 +8,10 @@ is then stored as far as it goes, and stored again when it is full.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import queue
 import threading
 import time as _time
 import weakref
@@ -118,10 +120,12 @@ class Grouping:
         self._byte_wise = byte_wise
         self._stored = bytearray()
         self._waited = False
-        self._ended = threading.Event()
+        self._ended = False
+        # Not an Event: Ctrl-C in its `set`, which is Python's, would leave it locked for ever.
+        self._end_tick: queue.SimpleQueue[None] = queue.SimpleQueue()
         threading.Thread(
             target=_tick,
-            args=(weakref.ref(self), self._ended, seconds / 2),
+            args=(weakref.ref(self), self._end_tick, seconds / 2),
             name="bluesky-zarr-groups",
             daemon=True,
         ).start()
@@ -206,7 +210,8 @@ class Grouping:
     def close(self) -> None:
         """Hand what waits over; what comes later is refused."""
         # Not in turn: who writes without a pause hears of it first, and leaves the turn to this.
-        self._ended.set()
+        self._ended = True
+        self._end_tick.put(None)
         self._end()
 
     @taking_turns
@@ -278,7 +283,7 @@ class Grouping:
         """The position for an index, with its block open; how many positions of the block follow
         one another from there on, and which way.
         """
-        if self._ended.is_set():
+        if self._ended:
             raise RuntimeError("no frames are taken any more; prepare() a new store")
         positions = self._positions
         flat = positions.after(self._last) if index is None else positions.flat(index)
@@ -388,9 +393,12 @@ class Grouping:
         self._sent = None
 
 
-def _tick(grouping: weakref.ref[Grouping], ended: threading.Event, seconds: float) -> None:
+def _tick(grouping: weakref.ref[Grouping], ended: queue.SimpleQueue[None], seconds: float) -> None:
     """Let no frame wait for long; ends with the grouping, closed or forgotten."""
-    while not ended.wait(seconds):
+    while True:
+        with contextlib.suppress(queue.Empty):
+            ended.get(timeout=seconds)
+            return
         alive = grouping()
         if alive is None:
             return

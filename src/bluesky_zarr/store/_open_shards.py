@@ -116,13 +116,18 @@ class OpenShards:
             # What is being stored may be readable already.
             unsynced |= {n: shard.place for n, shard in self._open.items() if shard.users}
         directories: set[Path] = set()
-        for place in unsynced.values():
-            with self.using([place], written=False) as (file,):
-                file.sync()
-            parents = itertools.takewhile(lambda path: path != self._node, file.path.parents)
-            directories.update(parents)
-        for directory in directories:
-            fsync_dir(directory)
+        try:
+            for place in unsynced.values():
+                with self.using([place], written=False) as (file,):
+                    file.sync()
+                parents = itertools.takewhile(lambda path: path != self._node, file.path.parents)
+                directories.update(parents)
+            for directory in directories:
+                fsync_dir(directory)
+        except KeyboardInterrupt:  # nothing of the disk's: they are to be asked for again
+            with self._lock:
+                self._unsynced = unsynced | self._unsynced
+            raise
         return bool(unsynced)
 
     def close(self) -> None:

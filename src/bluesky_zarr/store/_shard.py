@@ -242,8 +242,12 @@ class ShardFile:
     def _preallocate(self, start: int, need: int) -> None:
         tail = self.header_bytes + 4 + RESERVE_BYTES
         if self._in_memory:
-            preallocate(self._fd, BEYOND_BYTES, tail)
             self._preallocates = False
+            try:
+                preallocate(self._fd, BEYOND_BYTES, tail)
+            except OSError as error:
+                if error.errno != errno.EFBIG:  # `ulimit -f` counts the offset
+                    raise
             return
         # As far as the shard is expected to get, in steps; rewritten positions can take it further.
         ahead = min(max(self._expected_bytes, need), need + EXTENT_BYTES)

@@ -343,18 +343,25 @@ class FrameSink:
                 last_steps.append(self._sync)
             if self._growth is not None:
                 last_steps.append(self._growth.trim)
-            for step in last_steps:
-                try:
-                    self._with_reserve(step)
-                except OSError as error:
-                    self._failure.keep(error)
-            self._files.close()
-            self._queue.clear()
-            self._ended = True
+            try:
+                for step in last_steps:
+                    try:
+                        self._with_reserve(step)
+                    except OSError as error:
+                        self._failure.keep(error)
+            except Exception:
+                self._finish()
+                raise
+            self._finish()
             self._failure.check()
 
     def _take_no_more(self) -> None:
         self._closed = True
+
+    def _finish(self) -> None:
+        self._files.close()
+        self._queue.clear()
+        self._ended = True
 
     def _sync(self) -> None:
         with noting_lost(self._store_path):

@@ -360,6 +360,17 @@ def test_l_and_m_of_a_grid_that_is_not_turned_go_to_the_east_and_the_north(tmp_p
         assert "position_angle" not in cube["l"].attrs
 
 
+def test_l_and_m_of_a_grid_that_stands_on_its_head_go_to_the_east_and_the_north(
+    tmp_path: Path,
+) -> None:
+    head = header(41, CROTA2=180.0)
+    write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), head)
+    with xarray.open_zarr(ingest(tmp_path / "in").path) as cube:
+        check_sky(cube, head)
+        np.testing.assert_allclose(np.diff(cube["l"]), np.radians(0.125), rtol=1e-12)
+        np.testing.assert_allclose(np.diff(cube["m"]), np.radians(-0.125), rtol=1e-12)
+
+
 def test_what_lies_outside_of_the_sky_has_no_coordinates(tmp_path: Path) -> None:
     head = header(41, CDELT1=-10.0, CDELT2=10.0)
     write(tmp_path / "in" / name_of(TIMES[0], 41), truth(0, 0), head)

@@ -139,6 +139,7 @@ class SpatialGrid:
                 # Where there is a matrix of CD cards, CDELT is there for old readers only.
                 step = cards.get(f"CDELT{number}", 1.0) * cards.get(f"PC{number}_{number}", 1.0)
                 step = cards.get(f"CD{number}_{number}", step) * _degrees(cards, number)
+                step = math.copysign(step, self._matrix[index, index])
             pixels = np.arange(1, length + 1) - cards.get(f"CRPIX{number}", 0.0)
             found.append(Offset(pixels * math.radians(step), angle))
         return found[0], found[1]

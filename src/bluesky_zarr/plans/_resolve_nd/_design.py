@@ -86,7 +86,8 @@ def best_points(
     covariance = fit.covariance.copy()
     spread = covariance.dot(rows)
     tells = spread[wanted].copy()
-    total = 1 + np.einsum("ij,ij->j", rows, spread)
+    # One at least, but for rounding.
+    total = np.maximum(1 + np.einsum("ij,ij->j", rows, spread), 1.0)
     left = covariance.diagonal()[wanted]
     chosen: list[int] = []
     free = np.ones(len(where), dtype=bool)
@@ -105,7 +106,7 @@ def best_points(
         covariance -= moved[:, None] * moved
         along = moved.dot(rows)
         tells -= moved[wanted, None] * along
-        total -= along * along
+        total = np.maximum(total - along * along, 1.0)
         left = covariance.diagonal()[wanted]
         free[near[best]] = False
     return where[chosen]

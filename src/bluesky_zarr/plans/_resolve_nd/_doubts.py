@@ -68,6 +68,9 @@ class Doubts:
         for k, since in list(self._waiting.items()):
             near = (np.abs(points[since:] - points[k]) < _SAME).all(axis=1)
             if not near.any():
+                # No number came back, or there was no room: that refutes nothing.
+                del self._waiting[k]
+                self.out[k], self._sure[k] = False, True
                 continue
             again = since + int(near.argmax())
             del self._waiting[k]

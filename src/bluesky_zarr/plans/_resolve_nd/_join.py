@@ -107,4 +107,10 @@ def _whole(group: list[Spot]) -> Spot:
         approved=any(spot.approved for spot in group),
         sought=any(spot.sought for spot in group),
         spent=sum(spot.spent for spot in group),
+        note=_note(group),
     )
+
+
+def _note(group: list[Spot]) -> str:
+    asked = any(spot.asked for spot in group)
+    return "" if not asked or any(spot.approved for spot in group) else "not approved"

@@ -120,6 +120,10 @@ class _Search:
             points.append(self.known.doubts.repetitions(self.known.points))
             wanted = self._allowed(points)
             if not len(wanted):
+                if self.known.doubts.waiting:
+                    self._begin(self._doubt())
+                    self._explain()
+                    yield from self._ask()
                 return self._outcome()
             peaks = tuple(self._peak(spot) for spot in self._open())
             yield from self._measure(Measure(wanted, label=label, peaks=peaks))
