@@ -45,9 +45,9 @@ class Surface:
 
     def __post_init__(self) -> None:
         if self.flat and not self.mixed:
-            raise ValueError(f"flat={self.flat!r}: a flat top is mixed.")
+            raise ValueError(f"flat={self.flat!r}: a flat top is mixed, give mixed=True")
         if self.flat == "box" and self.rotated:
-            raise ValueError("flat='box': boxes are upright.")
+            raise ValueError(f"flat={self.flat!r}: boxes are upright, leave rotated=True out")
 
     @cached_property
     def first(self) -> int:
