@@ -96,8 +96,9 @@ class RemoteCamera:
         self.child.stdin.write(line + "\n")
         self.child.stdin.flush()
         if self.count == self.dies_at:
-            # The frame may be there, or not: nobody has said that it is.
+            # The frame may be there, or not: if it says so before it dies, nobody hears it.
             self.child.send_signal(signal.SIGKILL)
+            self.child.stdout.read()
         if not self.child.stdout.readline():
             raise RuntimeError(f"process {self.child.pid}, which writes {self.name!r}, is gone")
 
